@@ -1,0 +1,213 @@
+"""The nouns, in the order in which data flows. Read this first.
+
+A `Record` (one raw JSON value) becomes a `Conversation` (validated messages), becomes `Segment`s (query and answer
+text), becomes a row of a `SampleBatch` (token ids and labels); samples share a pack, packs fill a shard.
+
+After `Conversation` nothing has unknown shape. JSON values that only a chat template looks into (tool definitions, tool
+arguments, keys we do not know) travel as `Json` and are never inspected by us, apart from the search for control tokens.
+
+Letters used in shapes: T tokens, N samples, D documents of one pack, R rows of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ismpack.errors import Location
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+
+ROLES: tuple[Role, ...] = ("system", "developer", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One raw JSON value and where it came from.
+
+    Attributes:
+        value: The parsed JSON.
+        location: File and position, for messages to people.
+        source_id: File index in the high 24 bits, 0-based position in the low 40 (column `source_ids`).
+    """
+
+    value: Json
+    location: Location
+    source_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call that an assistant message makes.
+
+    Attributes:
+        name: The function's name, not empty.
+        arguments: A JSON object, or the text the record had when that text is not a JSON object.
+        arguments_text: The text exactly as the record had it, if it had text; templates that print text get this.
+        id: The call's id, which a tool result may refer to.
+    """
+
+    name: str
+    arguments: dict[str, Json] | str
+    arguments_text: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation.
+
+    Attributes:
+        role: Who speaks.
+        content: Text; a tuple when the record had text parts; None only for an assistant message with tool calls or
+            reasoning and no text.
+        reasoning: Thinking that precedes the content (`reasoning_content`, `thinking`, `reasoning`).
+        tool_calls: Calls made by an assistant message.
+        name: The speaker's or the tool's name, where the record has one.
+        tool_call_id: The call that a tool message answers.
+        loss: The record's own loss flag; None when it has none.
+        extra: Other keys of the record's message, passed to the template as they are.
+    """
+
+    role: Role
+    content: str | tuple[str, ...] | None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str | None = None
+    tool_call_id: str | None = None
+    loss: bool | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A validated dialogue. Two formats that read a record alike give equal conversations.
+
+    Attributes:
+        messages: At least one message.
+        tools: Tool definitions as the template expects them, or None.
+        template_args: Per-record template arguments (`chat_template_kwargs`).
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Json], ...] | None = None
+    template_args: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of one segment type.
+
+    Attributes:
+        text: Rendered text, never empty.
+        type_id: A value of `schema.SegmentType`.
+    """
+
+    text: str
+    type_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A query (what the engine is given between two answers) or an answer (what the model generates).
+
+    Attributes:
+        pieces: The text in order; an answer is one piece of type 2.
+        is_answer: True for an answer.
+        turn: 0-based turn within the sample; a query and the answer that follows share it.
+        loss: Whether the answer's tokens are targets; always False for a query.
+    """
+
+    pieces: tuple[Piece, ...]
+    is_answer: bool
+    turn: int
+    loss: bool
+
+    @property
+    def text(self) -> str:
+        """The whole text of the segment."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SampleBatch:
+    """N tokenized samples laid end to end: the columns in which data crosses the hot path.
+
+    Attributes:
+        input_ids: int32[T].
+        segment_type_ids: uint8[T], values of `schema.SegmentType`.
+        turn_ids: int32[T], 0-based within each sample.
+        loss_mask: uint8[T], 1 = target.
+        lengths: int32[N], tokens per sample, each >= 1; they sum to T.
+        source_ids: int64[N].
+    """
+
+    input_ids: npt.NDArray[np.int32]
+    segment_type_ids: npt.NDArray[np.uint8]
+    turn_ids: npt.NDArray[np.int32]
+    loss_mask: npt.NDArray[np.uint8]
+    lengths: npt.NDArray[np.int32]
+    source_ids: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """int64[N + 1]: where each sample starts, and the end."""
+        return np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+
+    @property
+    def turns(self) -> npt.NDArray[np.int32]:
+        """int32[N]: turns per sample (a sample's last token belongs to its last turn)."""
+        return self.turn_ids[self.offsets[1:] - 1] + np.int32(1)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pack:
+    """One row: whole conversations end to end. Arrays of a loaded row are read-only views into the shard.
+
+    Attributes:
+        input_ids: int32[T].
+        segment_type_ids: uint8[T]; odd = query side, even = answer (or padding, never stored).
+        turn_ids: int32[T], 0-based over the row.
+        loss_mask: uint8[T], 1 = this token is a target (unshifted).
+        seq_lengths: int32[D], tokens per document, in order; they sum to T.
+        source_ids: int64[D], where each document came from.
+    """
+
+    input_ids: npt.NDArray[np.int32]
+    segment_type_ids: npt.NDArray[np.uint8]
+    turn_ids: npt.NDArray[np.int32]
+    loss_mask: npt.NDArray[np.uint8]
+    seq_lengths: npt.NDArray[np.int32]
+    source_ids: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def document(self, k: int) -> Pack:
+        """Document `k` (0-based, negative from the end) as a pack of its own; its turn ids start at 0.
+
+        Raises:
+            IndexError: There is no such document.
+        """
+        count = len(self.seq_lengths)
+        if not -count <= k < count:
+            raise IndexError(f"document {k} of a pack that holds {count}")
+        k %= count
+        start = int(self.seq_lengths[:k].sum())
+        here = slice(start, start + int(self.seq_lengths[k]))
+        return Pack(
+            input_ids=self.input_ids[here],
+            segment_type_ids=self.segment_type_ids[here],
+            turn_ids=self.turn_ids[here] - self.turn_ids[start],
+            loss_mask=self.loss_mask[here],
+            seq_lengths=self.seq_lengths[k : k + 1],
+            source_ids=self.source_ids[k : k + 1],
+        )

@@ -1,0 +1,195 @@
+"""What can go wrong, as data.
+
+    IsmpackError                 has code, message, location, hint; exit_code 2
+    ├── UsageError               an option or a path makes the run impossible
+    ├── InputError               a whole input file cannot be read
+    ├── RecordError              one record cannot be used; becomes a line of rejected.jsonl
+    ├── TokenizerError           a tokenizer or its chat template cannot be loaded or used
+    ├── OutputError              the output directory cannot be written, or holds something else
+    ├── RunError                 the run finished without a dataset (exit_code 1)
+    ├── DatasetError             a directory is not a readable ismpack dataset
+    └── InternalError            ismpack broke its own rule; never the user's fault
+
+A code is kebab-case, stable and listed in `CODES`; the documentation's table is generated from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+CODES: dict[str, str] = {
+    # options and paths
+    "bad-option": "An option has a value that does not exist or contradicts another option.",
+    "input-not-found": "An input path does not exist, or a glob matches nothing.",
+    "duplicate-input": "The same file is given twice.",
+    "output-inside-input": "The output directory is, or lies inside, an input.",
+    # whole input files
+    "input-unreadable": "An input cannot be opened or read.",
+    "input-not-json": "A whole file is not JSON lines or a JSON array (for example UTF-16, an archive or a Git LFS pointer).",
+    "input-truncated": "A compressed input ends early or is corrupt.",
+    "no-records": "The inputs hold no record at all.",
+    # records: JSON
+    "invalid-utf8": "A line is not valid UTF-8.",
+    "invalid-json": "A line is not one JSON value.",
+    "lone-surrogate": "A string holds half of a UTF-16 pair, which no tokenizer can encode.",
+    "duplicate-key": "An object names the same key twice.",
+    "bad-number": "NaN, Infinity or a number out of range.",
+    "too-deep": "Values are nested too deeply.",
+    "line-too-long": "A line is longer than the limit.",
+    "not-an-object": "A record is not a JSON object.",
+    # records: conversations
+    "unknown-format": "No known format has the keys of this record.",
+    "ambiguous-format": "Two formats read this record and disagree.",
+    "bad-messages": "The list of messages has the wrong type or is empty.",
+    "bad-message": "One message has the wrong type or lacks a required key.",
+    "unknown-role": "A message has a role that is not known.",
+    "bad-content": "A message's content is missing or of a type that is not text.",
+    "unsupported-modality": "A content part is not text (an image, audio, a file).",
+    "bad-tool-call": "A tool call lacks its name, or its arguments are neither an object nor text.",
+    "bad-tools": "The tool definitions are not a list of objects.",
+    "empty-answer": "An assistant message that would be trained has nothing in it.",
+    "fractional-weight": "A loss flag is neither 0/1 nor true/false.",
+    "loss-on-query": "A loss flag asks to train a message that the model does not write.",
+    "conflicting-flags": "Two loss flags of one message disagree.",
+    # records: templates and tokens
+    "no-answer": "No assistant message follows a user or tool message.",
+    "no-target": "No answer is left to train on.",
+    "template-error": "The chat template raised an error; its own message is shown.",
+    "generation-prompt-not-continued": "The answer as rendered does not start with the generation prompt.",
+    "answer-rewritten": "A later message changes how an earlier answer is rendered, and --on-rewrite is error.",
+    "stitch-ambiguous": "The template rewrites history in a way that leaves the next query without a provable start.",
+    "no-stop-token": "No control token closes an answer, so a model trained on it would not learn to stop.",
+    "data-dropped": "The template never prints a field that holds data.",
+    "special-token-in-data": "The data holds the text of a control token.",
+    "overlong": "The first turn (or, with drop or error, the conversation) does not fit in --max-length.",
+    # tokenizers and templates
+    "tokenizer-not-found": "The tokenizer is not a directory, a tokenizer.json or a reachable hub name.",
+    "tokenizer-invalid": "The tokenizer's files cannot be used.",
+    "chat-template-missing": "The tokenizer has no chat template and --chat-template is not given.",
+    "chat-template-invalid": "The chat template is not valid Jinja.",
+    "chat-template-nondeterministic": "The chat template asks for the date or for random numbers.",
+    "stop-token-not-encodable": "A --stop-token is not an added token of the tokenizer.",
+    # output
+    "output-exists": "The output directory holds another dataset or other files.",
+    "output-locked": "Another run is writing to the output directory.",
+    "output-unwritable": "The output directory cannot be written.",
+    "too-many-rejects": "More records were rejected than --max-rejected allows.",
+    "nothing-to-train": "No conversation was left, so nothing was published.",
+    # datasets
+    "not-a-dataset": "The directory has no manifest.json, so it is not a finished dataset.",
+    "newer-format": "The dataset was written in a newer format version.",
+    "manifest-invalid": "manifest.json cannot be read.",
+    "shard-damaged": "A shard is missing, cut short, or not the Arrow file that the manifest describes.",
+    "bad-selector": "The row, document or line asked for does not exist.",
+    "internal": "ismpack broke one of its own rules.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where something stands: a file, a position in it, a JSON path in that record.
+
+    Attributes:
+        path: The file as the user typed it.
+        line: 1-based physical line of a line-based file.
+        index: 0-based element of a JSON array.
+        byte_offset: Offset of the record's first byte in the decompressed text.
+        json_path: Path inside the record, as `$.messages[2].role`.
+    """
+
+    path: str
+    line: int | None = None
+    index: int | None = None
+    byte_offset: int | None = None
+    json_path: str | None = None
+
+    def __str__(self) -> str:
+        position = f":{self.line}" if self.line is not None else f"#{self.index}" if self.index is not None else ""
+        return f"{self.path}{position}" + (f"  {self.json_path}" if self.json_path else "")
+
+
+class IsmpackError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: What happened, in one sentence without a full stop.
+        code: A key of `CODES`.
+        location: Where, if it is known at the place that raises.
+        hint: What to do about it.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(
+        self, message: str, *, code: str, location: Location | None = None, hint: str | None = None
+    ) -> None:
+        if code not in CODES:
+            raise ValueError(f"error code {code!r} is not listed in ismpack.errors.CODES")
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.location = location
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f" ({self.location})" if self.location else ""
+        return f"[{self.code}] {self.message}{where}"
+
+
+class UsageError(IsmpackError):
+    """An option or a path makes the run impossible."""
+
+
+class InputError(IsmpackError):
+    """A whole input file cannot be read."""
+
+
+class RecordError(IsmpackError):
+    """One record cannot be used.
+
+    Raised without a location by code that sees only the record's value; `json_path` then tells where inside it, and
+    `at` adds the file and line.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        json_path: str | None = None,
+        location: Location | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, location=location, hint=hint)
+        self.json_path = json_path
+
+    def at(self, location: Location) -> RecordError:
+        """The same error with the record's location filled in."""
+        where = replace(location, json_path=self.json_path or location.json_path)
+        return RecordError(self.message, code=self.code, json_path=self.json_path, location=where, hint=self.hint)
+
+
+class TokenizerError(IsmpackError):
+    """A tokenizer or its chat template cannot be loaded or used."""
+
+
+class OutputError(IsmpackError):
+    """The output directory cannot be written, or holds something else."""
+
+
+class RunError(IsmpackError):
+    """The run finished without a dataset."""
+
+    exit_code = 1
+
+
+class DatasetError(IsmpackError):
+    """A directory is not a readable ismpack dataset."""
+
+
+class InternalError(IsmpackError):
+    """A rule of ours was broken: a bug in ismpack, not in the data."""
+
+    def __init__(self, message: str, *, location: Location | None = None) -> None:
+        super().__init__(message, code="internal", location=location, hint="This is a bug in ismpack; please report it.")

@@ -1,0 +1,8 @@
+"""Conversation to segments: what the template prints, and which of it is query and which is answer."""
+
+from ismpack.templates.dialect import Dialect, find_dialect
+from ismpack.templates.environment import ChatTemplate
+from ismpack.templates.reference import segment
+from ismpack.templates.rules import Segmentation, SegmentRules
+
+__all__ = ["ChatTemplate", "Dialect", "SegmentRules", "Segmentation", "find_dialect", "segment"]

@@ -1,0 +1,178 @@
+"""Loading a tokenizer: one backend JSON from which every engine is built, and the facts that go with it.
+
+"HF" means what `AutoTokenizer.from_pretrained` gives; its backend's JSON is the one that is digested and stored beside
+the shards. A bare tokenizer.json stands for itself. No remote code, no pickle; the network is used only when the user
+names a hub repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from ismpack.data import Json
+from ismpack.errors import Location, TokenizerError
+
+GENERATION_CONFIG = "generation_config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlToken:
+    """An added token of the tokenizer, special or not.
+
+    Attributes:
+        content: Its text.
+        id: Its id.
+        special: The tokenizer's `special` flag.
+        lstrip: It swallows white space before it.
+        rstrip: It swallows white space after it.
+        single_word: It is no token when letters or digits touch it.
+    """
+
+    content: str
+    id: int
+    special: bool
+    lstrip: bool
+    rstrip: bool
+    single_word: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerFiles:
+    """All that the pipeline needs to know of a tokenizer.
+
+    Attributes:
+        backend_json: The `tokenizers` JSON of the backend.
+        chat_templates: Name -> Jinja text (`default`, perhaps `tool_use`); empty if the tokenizer has none.
+        variables: Special tokens as templates see them (`bos_token`, ...).
+        control_tokens: Every added token, by content.
+        eos_ids: Ids that end a generation: generation_config.json's and the tokenizer's own.
+        unknown_id: Id of the model's unknown token, if it has one.
+        largest_id: Largest id in the vocabulary.
+        generation_config: Text of generation_config.json, if there is one.
+    """
+
+    backend_json: str
+    chat_templates: Mapping[str, str]
+    variables: Mapping[str, Json]
+    control_tokens: Mapping[str, ControlToken]
+    eos_ids: tuple[int, ...]
+    unknown_id: int | None
+    largest_id: int
+    generation_config: str | None
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of the backend JSON."""
+        return hashlib.sha256(self.backend_json.encode()).hexdigest()
+
+
+def load_tokenizer(name: str) -> TokenizerFiles:
+    """Load a tokenizer by hub name, directory, or path of a tokenizer.json.
+
+    Raises:
+        TokenizerError: `tokenizer-not-found` or `tokenizer-invalid`.
+    """
+    path = Path(name)
+    if path.is_file():
+        return _from_file(path)
+    if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
+        raise TokenizerError(
+            f"there is no tokenizer at {name}",
+            code="tokenizer-not-found",
+            hint="Give a directory with tokenizer.json, the file itself, or a hub name such as org/model.",
+        )
+    return _from_pretrained(name)
+
+
+def _from_file(path: Path) -> TokenizerFiles:
+    try:
+        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises plain Exception for a file that is no tokenizer
+        raise TokenizerError(
+            f"{path} is not a tokenizer.json: {error}", code="tokenizer-invalid", location=Location(path=str(path))
+        ) from error
+    beside = path.parent / GENERATION_CONFIG
+    return _files(backend, generation_config=_read_text(beside), templates={}, variables={}, eos_id=None)
+
+
+def _from_pretrained(name: str) -> TokenizerFiles:
+    import transformers  # noqa: PLC0415 - takes more than a second, and `inspect` of a shard needs none of it
+    from transformers.utils import cached_file  # noqa: PLC0415
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        config_path = cached_file(name, GENERATION_CONFIG, _raise_exceptions_for_missing_entries=False)
+    except Exception as error:  # hub, file and format errors have no common base
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise TokenizerError(
+            f"cannot load the tokenizer {name!r}: {reason[0]}",
+            code="tokenizer-invalid" if Path(name).is_dir() else "tokenizer-not-found",
+            hint="Give a directory with tokenizer.json, the file itself, or a hub name such as org/model.",
+        ) from error
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise TokenizerError(
+            f"the tokenizer {name!r} has no `tokenizers` backend",
+            code="tokenizer-invalid",
+            hint="Convert it to a tokenizer.json first; slow Python tokenizers are not supported.",
+        )
+    templates = tokenizer.chat_template or {}
+    return _files(
+        backend,
+        generation_config=_read_text(Path(config_path)) if config_path else None,
+        templates={"default": templates} if isinstance(templates, str) else dict(templates),
+        variables=dict(tokenizer.special_tokens_map),
+        eos_id=tokenizer.eos_token_id,
+    )
+
+
+def _files(
+    backend: tokenizers.Tokenizer,
+    *,
+    generation_config: str | None,
+    templates: Mapping[str, str],
+    variables: Mapping[str, Json],
+    eos_id: int | None,
+) -> TokenizerFiles:
+    backend_json = backend.to_str()
+    content: dict[str, Any] = json.loads(backend_json)
+    model = content["model"]
+    unknown = backend.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    control = {
+        token["content"]: ControlToken(
+            **{key: token[key] for key in ("content", "id", "special", "lstrip", "rstrip", "single_word")}
+        )
+        for token in content["added_tokens"]
+    }
+    eos = _eos_ids(generation_config) + ([] if eos_id is None else [eos_id])
+    return TokenizerFiles(
+        backend_json=backend_json,
+        chat_templates=templates,
+        variables=variables,
+        control_tokens=control,
+        eos_ids=tuple(dict.fromkeys(eos)),
+        unknown_id=unknown,
+        largest_id=max(backend.get_vocab(with_added_tokens=True).values()),
+        generation_config=generation_config,
+    )
+
+
+def _eos_ids(generation_config: str | None) -> list[int]:
+    if generation_config is None:
+        return []
+    try:
+        value = json.loads(generation_config).get("eos_token_id")
+    except (ValueError, AttributeError) as error:
+        raise TokenizerError(f"{GENERATION_CONFIG} is not a JSON object: {error}", code="tokenizer-invalid") from error
+    return [] if value is None else [value] if isinstance(value, int) else list(value)
+
+
+def _read_text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
