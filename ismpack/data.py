@@ -3,10 +3,13 @@
 A `Record` (one raw JSON value) becomes a `Conversation` (validated messages), becomes `Segment`s (query and answer
 text), becomes a row of a `SampleBatch` (token ids and labels); samples share a pack, packs fill a shard.
 
-After `Conversation` nothing has unknown shape. JSON values that only a chat template looks into (tool definitions, tool
-arguments, keys we do not know) travel as `Json` and are never inspected by us, apart from the search for control tokens.
+After `Conversation` nothing has unknown shape. JSON that only a chat template looks into (tool definitions, arguments,
+keys we do not know) travels as `Json` and is never inspected by us, apart from the search for control tokens.
 
-Letters used in shapes: T tokens, N samples, D documents of one pack, R rows of a batch.
+Most nouns have two faces: a single one for reading (`Pack`) and a batch one for speed (`SampleBatch`, `PackBatch`),
+where N items lie end to end in flat arrays.
+
+Letters used in shapes: T tokens, N samples, D documents, R rows.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy.typing as npt
 
 from ismpack.errors import Location
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
 ROLES: tuple[Role, ...] = ("system", "developer", "user", "assistant", "tool")
@@ -211,3 +214,31 @@ class Pack:
             seq_lengths=self.seq_lengths[k : k + 1],
             source_ids=self.source_ids[k : k + 1],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PackBatch:
+    """R rows laid end to end: packs on their way into a shard.
+
+    Attributes:
+        input_ids: int32[T].
+        segment_type_ids: uint8[T].
+        turn_ids: int32[T], 0-based over each row.
+        loss_mask: uint8[T].
+        seq_lengths: int32[D], tokens per document.
+        source_ids: int64[D].
+        row_tokens: int32[R], tokens per row; they sum to T.
+        row_documents: int32[R], documents per row; they sum to D.
+    """
+
+    input_ids: npt.NDArray[np.int32]
+    segment_type_ids: npt.NDArray[np.uint8]
+    turn_ids: npt.NDArray[np.int32]
+    loss_mask: npt.NDArray[np.uint8]
+    seq_lengths: npt.NDArray[np.int32]
+    source_ids: npt.NDArray[np.int64]
+    row_tokens: npt.NDArray[np.int32]
+    row_documents: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.row_tokens)

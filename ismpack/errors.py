@@ -3,7 +3,7 @@
     IsmpackError                 has code, message, location, hint; exit_code 2
     ├── UsageError               an option or a path makes the run impossible
     ├── InputError               a whole input file cannot be read
-    ├── RecordError              one record cannot be used; becomes a line of rejected.jsonl
+    ├── RecordError              one record cannot be used; becomes a line of rejected.jsonl (exit_code 1)
     ├── TokenizerError           a tokenizer or its chat template cannot be loaded or used
     ├── OutputError              the output directory cannot be written, or holds something else
     ├── RunError                 the run finished without a dataset (exit_code 1)
@@ -26,8 +26,9 @@ CODES: dict[str, str] = {
     "output-inside-input": "The output directory is, or lies inside, an input.",
     # whole input files
     "input-unreadable": "An input cannot be opened or read.",
-    "input-not-json": "A whole file is not JSON lines or a JSON array (for example UTF-16, an archive or a Git LFS pointer).",
+    "input-not-json": "A whole file is no JSON (UTF-16, an archive, a web page, a Git LFS pointer).",
     "input-truncated": "A compressed input ends early or is corrupt.",
+    "input-changed": "An input file changed between two reads of it.",
     "no-records": "The inputs hold no record at all.",
     # records: JSON
     "invalid-utf8": "A line is not valid UTF-8.",
@@ -48,6 +49,7 @@ CODES: dict[str, str] = {
     "unsupported-modality": "A content part is not text (an image, audio, a file).",
     "bad-tool-call": "A tool call lacks its name, or its arguments are neither an object nor text.",
     "bad-tools": "The tool definitions are not a list of objects.",
+    "bad-template-args": "chat_template_kwargs is not an object, or sets what ismpack sets itself.",
     "empty-answer": "An assistant message that would be trained has nothing in it.",
     "fractional-weight": "A loss flag is neither 0/1 nor true/false.",
     "loss-on-query": "A loss flag asks to train a message that the model does not write.",
@@ -152,6 +154,8 @@ class RecordError(IsmpackError):
     `at` adds the file and line.
     """
 
+    exit_code = 1
+
     def __init__(
         self,
         message: str,
@@ -192,4 +196,5 @@ class InternalError(IsmpackError):
     """A rule of ours was broken: a bug in ismpack, not in the data."""
 
     def __init__(self, message: str, *, location: Location | None = None) -> None:
-        super().__init__(message, code="internal", location=location, hint="This is a bug in ismpack; please report it.")
+        hint = "This is a bug in ismpack, not in your data; please report it."
+        super().__init__(message, code="internal", location=location, hint=hint)

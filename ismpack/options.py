@@ -1,4 +1,4 @@
-"""What a conversion may be told, validated once. Everything here is part of the dataset's identity unless noted."""
+"""What a conversion may be told, validated once."""
 
 from __future__ import annotations
 
@@ -91,6 +91,29 @@ class ConvertOptions:
                 datetime.date.fromisoformat(self.date)
             except ValueError:
                 raise _bad("date", self.date, "write it as YYYY-MM-DD") from None
+
+    def identity(self) -> dict[str, object]:
+        """The options that decide the dataset's bytes, as JSON.
+
+        Paths are left out (the digests of what they hold stand in the manifest), and so is what only decides whether a
+        run goes on after bad records.
+        """
+        return {
+            "template_args": dict(self.template_args),
+            "stop_tokens": list(self.stop_tokens),
+            "date": self.date,
+            "default_system": self.default_system,
+            "max_length": self.max_length,
+            "format": self.format,
+            "limit": self.limit,
+            "packing": self.packing,
+            "overlong": self.overlong,
+            "loss": self.loss,
+            "on_rewrite": self.on_rewrite,
+            "allow_dropped": sorted(self.allow_dropped),
+            "allow_unterminated": self.allow_unterminated,
+            "with": list(self.with_columns),
+        }
 
     @classmethod
     def from_keywords(cls, **keywords: Any) -> ConvertOptions:

@@ -185,14 +185,20 @@ def source_name(source_id: int, inputs: list[InputEntry]) -> str:
 def list_columns(batch: pa.RecordBatch) -> dict[str, ListColumn]:
     """The known columns of a batch, without copying their elements; offsets start at 0.
 
-    The batch must be valid, and its known columns lists of integers without nulls.
+    Args:
+        batch: A valid batch whose known columns are lists of integers.
+
+    Raises:
+        ValueError: A column holds nulls.
     """
     columns: dict[str, ListColumn] = {}
     for name in batch.schema.names:
         if name in COLUMNS or name in DERIVED_COLUMNS:
             column = batch.column(name)
-            offsets = column.offsets.to_numpy(zero_copy_only=True)
-            values = column.values.to_numpy(zero_copy_only=True)
+            if column.null_count or column.values.null_count:
+                raise ValueError(f"column {name} holds nulls")
+            # Not to_numpy: it imports pandas where that is installed.
+            offsets, values = np.from_dlpack(column.offsets), np.from_dlpack(column.values)
             columns[name] = (values[offsets[0] : offsets[-1]], offsets - offsets[0])
     return columns
 
@@ -231,7 +237,7 @@ def _open_shard(path: Path, entry: ShardEntry, first_row: int) -> list[RowBatch]
             if batch.num_rows:
                 batches.append(_aligned_batch(path, list_columns(batch), first_row))
                 first_row += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, f"is not a readable Arrow stream: {error}") from error
     rows = sum(map(len, batches))
     if rows != entry.rows:

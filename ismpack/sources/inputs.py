@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -85,7 +85,8 @@ def _expand_one(typed: str) -> list[str]:
     if typed == STDIN:
         return [STDIN]
     if not _exists(typed):
-        found = _in_byte_order(path for path in glob.iglob(typed, recursive=True) if not Path(path).is_dir())
+        matches = glob.glob(typed, recursive=True)  # noqa: PTH207 - keeps the path as typed, takes absolute patterns
+        found = _in_byte_order(path for path in matches if not Path(path).is_dir())
         if found:
             return found
         what = "matches no file" if glob.has_magic(typed) else "does not exist"
@@ -118,7 +119,7 @@ def _is_plain_file(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path)  # noqa: PTH113, PTH114 - as in _status
 
 
-def _in_byte_order(paths: Iterator[str]) -> list[str]:
+def _in_byte_order(paths: Iterable[str]) -> list[str]:
     return sorted(paths, key=os.fsencode)
 
 

@@ -15,32 +15,38 @@ BOM = b"\xef\xbb\xbf"
 HEAD_BYTES = 1 << 16
 """How much of the text is looked at."""
 
-_CONVERT = "Convert it with: iconv -f {0} -t UTF-8."
-_EXTRACT = "Extract it first and give the files inside."
 _EXPORT = "Export it as JSON lines: one JSON object per line."
-_RECOMPRESS = "Decompress it, or compress it with gzip or zstd."
-
-_FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), what, hint)
-    for pattern, what, hint in (
-        (rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0[^\0]\0\0\0|\0\0\0[^\0]\0\0\0[^\0]", "UTF-32 text", _CONVERT.format("UTF-32")),
-        (rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]", "UTF-16 text", _CONVERT.format("UTF-16")),
-        (rb"version https://git-lfs\.github\.com/spec/", "a Git LFS pointer, not the data", "Fetch the data with: git lfs pull."),
-        (rb"PK(\x03\x04|\x05\x06)", "a zip archive", _EXTRACT),
-        (rb".{257}ustar", "a tar archive", _EXTRACT),
-        (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _EXTRACT),
-        (rb"\x1f\x8b|\x28\xb5\x2f\xfd", "compressed more than once", "Decompress it once."),
-        (rb"BZh[1-9]1AY&SY", "bzip2 data", _RECOMPRESS),
-        (rb"\xfd7zXZ\0", "xz data", _RECOMPRESS),
-        (rb"\x04\x22\x4d\x18", "lz4 data", _RECOMPRESS),
-        (rb"PAR1", "a Parquet file", _EXPORT),
-        (rb"ARROW1", "an Arrow file", _EXPORT),
-        (rb"SQLite format 3\0", "an SQLite database", _EXPORT),
-        (rb"%PDF-", "a PDF document", _EXPORT),
-        (rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)", "an HTML page", "The download may have failed; open it and see."),
-        (rb"\s*<\?xml", "an XML document", _EXPORT),
-    )
-)
+_FOREIGN: dict[str, dict[str, bytes]] = {
+    "Convert it to UTF-8, for example with iconv.": {
+        "UTF-32 text": rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0[^\0]\0\0\0|\0\0\0[^\0]\0\0\0[^\0]",
+        "UTF-16 text": rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]",
+    },
+    "Fetch the data with: git lfs pull.": {
+        "a Git LFS pointer, not the data": rb"version https://git-lfs\.github\.com/spec/",
+    },
+    "The download may have failed; open it and see.": {
+        "an HTML page": rb"(?i)\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)",
+    },
+    "Extract it first and give the files inside.": {
+        "a zip archive": rb"PK(\x03\x04|\x05\x06)",
+        "a tar archive": rb".{257}ustar",
+        "a 7-Zip archive": rb"7z\xbc\xaf\x27\x1c",
+    },
+    "Decompress it, or compress it with gzip or zstd, once.": {
+        "bzip2 data": rb"BZh[1-9]1AY&SY",
+        "xz data": rb"\xfd7zXZ\0",
+        "lz4 data": rb"\x04\x22\x4d\x18",
+        "compressed data inside compressed data": rb"\x1f\x8b|\x28\xb5\x2f\xfd",
+    },
+    _EXPORT: {
+        "a Parquet file": rb"PAR1",
+        "an Arrow file": rb"ARROW1",
+        "an SQLite database": rb"SQLite format 3\0",
+        "a PDF document": rb"%PDF-",
+        "an XML document": rb"\s*<\?xml",
+    },
+}
+"""What to do -> what a file looks like -> how its text starts."""
 _OBJECT_OVER_LINES = re.compile(rb'\s*\{\s*\n\s*"')
 
 
@@ -53,9 +59,10 @@ def refuse_foreign(file: InputFile, head: bytes) -> None:
     Raises:
         InputError: `input-not-json`, naming what the file looks like.
     """
-    for pattern, what, hint in _FOREIGN:
-        if pattern.match(head):
-            raise _not_json(file, f"looks like {what}" if " " in what else f"looks like {what} data", hint)
+    for hint, looks in _FOREIGN.items():
+        for what, pattern in looks.items():
+            if re.match(pattern, head, re.DOTALL):
+                raise _not_json(file, f"looks like {what}", hint)
     text = _start_of_text(head)
     if b"\0" in head and not text.startswith((b"{", b"[")):
         raise _not_json(file, "looks like binary data", _EXPORT)

@@ -13,6 +13,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The signs around a picture; `tick` is where a document starts on the left side."""
+
+    top_left: str
+    top_right: str
+    bottom_left: str
+    bottom_right: str
+    horizontal: str
+    vertical: str
+    tick: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """The signs drawn among data. One that stands in data itself is shown with a backslash before it.
@@ -30,9 +43,8 @@ class Marks:
         base: Carries a combining mark that has nothing before it in its token.
         bar: Left of a line with trained tokens.
         cut: Where text was left out.
-        rule: Drawn to the end of a heading.
-        shades: None, some, about half, most and all.
-        frame: Corners top left, top right, bottom left, bottom right; horizontal, vertical, and a document's start.
+        shades: None, up to a third, two thirds, less than all, all.
+        frame: Around a picture.
     """
 
     ascii: bool
@@ -47,9 +59,8 @@ class Marks:
     base: str
     bar: str
     cut: str
-    rule: str
     shades: str
-    frame: str
+    frame: Frame
 
     @property
     def reserved(self) -> str:
@@ -71,9 +82,8 @@ UNICODE = Marks(
     base="◌",
     bar="▌",
     cut="…",
-    rule="─",
     shades=" ░▒▓█",
-    frame="┌┐└┘─│├",
+    frame=Frame("┌", "┐", "└", "┘", "─", "│", "├"),
 )
 ASCII = Marks(
     ascii=True,
@@ -88,9 +98,8 @@ ASCII = Marks(
     base="",
     bar="#",
     cut="...",
-    rule="-",
     shades=" .:*#",
-    frame="++++-|+",
+    frame=Frame("+", "+", "+", "+", "-", "|", "+"),
 )
 
 # Drawn as nothing or as blanks by fonts, though Python counts them as printable: joiners, fillers, variation selectors.
@@ -103,12 +112,13 @@ def token_units(text: str, marks: Marks) -> list[str]:
     """The text of one token in signs that must not be separated by a line break.
 
     Two different texts never look the same: a backslash that would read as the start of an escape is doubled. A space
-    that starts the token stays a space, so that a space on the screen always starts a token.
+    on the screen always starts a token; other spaces, and all of a token of several spaces, are marked.
     """
     units: list[str] = []
+    first_marked = 0 if len(text) > 1 and not text.strip(" ") else 1
     for position, char in enumerate(text):
         glyph = _glyph(char, marks)
-        if char == " " and position:
+        if char == " " and position >= first_marked:
             glyph = marks.space
         elif char in marks.reserved:
             glyph = f"\\{char}"
@@ -116,6 +126,12 @@ def token_units(text: str, marks: Marks) -> list[str]:
             glyph = marks.base + char
         units.append(glyph)
     return _double_backslashes(text, units, marks) if "\\" in text else units
+
+
+def control_units(text: str, marks: Marks) -> list[str]:
+    """The same for a control token: it stands between marks of its own, so that only these are escaped in it."""
+    units = [f"\\{char}" if char in (marks.opening, marks.closing) else _glyph(char, marks) for char in text]
+    return [marks.opening, *_double_backslashes(text, units, marks), marks.closing]
 
 
 def plain(text: str, marks: Marks) -> str:
@@ -138,12 +154,17 @@ def clip(shown: str, width: int, marks: Marks) -> str:
     room = max(width - len(marks.cut), 0)
     head = _prefix(shown, room // 3)
     tail = _prefix(shown[::-1], room - cells(head))[::-1]
-    return (head + marks.cut + tail)[:width] if width < len(marks.cut) else head + marks.cut + tail
+    return head + marks.cut + tail
 
 
-def start(shown: str, width: int) -> str:
-    """The longest beginning of shown text that fits `width`."""
-    return _prefix(shown, width)
+def beginning(text: str, width: int, marks: Marks) -> tuple[str, int]:
+    """As much of a text as fits `width` columns, shown, and how many of its characters that is."""
+    shown, used = [plain(char, marks) for char in text[: 4 * width]], 0
+    for count, sign in enumerate(shown):
+        used += cells(sign)
+        if used > width:
+            return "".join(shown[:count]), count
+    return "".join(shown), len(shown)
 
 
 def _prefix(shown: str, width: int) -> str:
@@ -176,9 +197,9 @@ def _glyph(char: str, marks: Marks) -> str:
         return marks.newline
     if char == "\t":
         return marks.tab
-    if char.isascii() if marks.ascii else not _BLANK.match(char):
-        if char.isprintable():
-            return char
+    has_glyph = char.isascii() if marks.ascii else not _BLANK.match(char)
+    if has_glyph and char.isprintable():
+        return char
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as surrogateescape writes it
         return f"\\x{code - 0xDC00:02x}"
@@ -194,7 +215,7 @@ def _double_backslashes(text: str, units: list[str], marks: Marks) -> list[str]:
                 ambiguous = bool(
                     _READS_AS_ESCAPE.match(following)
                     or (marks.ascii and _READS_AS_ASCII_MARK.match(following))
-                    or (following and units[position + 1].startswith("\\"))
+                    or (following and units[position + 1][0] in f"\\{marks.reserved}")
                 )
             if ambiguous:
                 units[position] = "\\\\"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from ismpack.data import Conversation, Pack
 from ismpack.masks import MaskKind, intervals
 from ismpack.schema import SEGMENT_TYPE_NAMES
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -24,6 +27,9 @@ class PackView:
         sources: D places, as `chat.jsonl:17`.
         title: What is shown, as `out, row 7`.
         first_document: Number of the first document within its row.
+
+    Raises:
+        ValueError: The lengths do not belong together.
     """
 
     pack: Pack
@@ -32,6 +38,17 @@ class PackView:
     sources: Sequence[str]
     title: str
     first_document: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that everything is there for every token and every document."""
+        total = int(self.pack.seq_lengths.sum(dtype=np.int64))
+        if not total == len(self.pack) == len(self.texts) == len(self.control):
+            raise ValueError(
+                f"seq_lengths sum to {total}, but there are {len(self.pack)} tokens, {len(self.texts)} texts and "
+                f"{len(self.control)} control flags"
+            )
+        if len(self.sources) != len(self.pack.seq_lengths):
+            raise ValueError(f"{len(self.pack.seq_lengths)} documents, but {len(self.sources)} sources")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -74,6 +91,7 @@ class Span:
     stop: int
 
     def __len__(self) -> int:
+        """Tokens of the span."""
         return self.stop - self.start
 
 
@@ -81,20 +99,14 @@ def spans(pack: Pack) -> list[Span]:
     """The spans of a pack in order; they cover it."""
     documents = np.repeat(np.arange(len(pack.seq_lengths)), pack.seq_lengths)
     keys = np.stack([documents, pack.turn_ids, pack.segment_type_ids, pack.loss_mask])
-    starts = np.flatnonzero(np.r_[np.ones(len(pack) > 0, np.bool_), (np.diff(keys) != 0).any(axis=0)])
-    stops = np.r_[starts[1:], np.full(len(starts) > 0, len(pack))]
+    starts = np.flatnonzero((np.diff(keys, prepend=-1) != 0).any(axis=0))
+    stops = np.append(starts[1:], len(pack))[: len(starts)]
     return [
         Span(document=document, turn=turn, type_id=type_id, loss=bool(loss), start=start, stop=stop)
         for (document, turn, type_id, loss), start, stop in zip(
             keys[:, starts].T.tolist(), starts.tolist(), stops.tolist(), strict=True
         )
     ]
-
-
-def document_bounds(pack: Pack) -> list[tuple[int, int]]:
-    """Where each document starts and stops in the row."""
-    stops = np.cumsum(pack.seq_lengths, dtype=np.int64)
-    return list(zip((stops - pack.seq_lengths).tolist(), stops.tolist(), strict=True))
 
 
 def facts(view: PackView) -> dict[str, object]:
@@ -104,14 +116,19 @@ def facts(view: PackView) -> dict[str, object]:
     reads as U+FFFD.
     """
     by_document: list[list[dict[str, object]]] = [[] for _ in view.sources]
-    bounds = document_bounds(view.pack)
+    starts = (np.cumsum(view.pack.seq_lengths, dtype=np.int64) - view.pack.seq_lengths).tolist()
     for span in spans(view.pack):
-        by_document[span.document].append(_segment_facts(view, span, bounds[span.document][0]))
+        by_document[span.document].append(_segment_facts(view, span, starts[span.document]))
     return {
-        "title": view.title,
+        "title": _json_text(view.title),
         **_counts(view.pack),
         "documents": [
-            {"document": view.first_document + k, "source": source, **_counts(view.pack.document(k)), "segments": found}
+            {
+                "document": view.first_document + k,
+                "source": _json_text(source),
+                **_counts(view.pack.document(k)),
+                "segments": found,
+            }
             for k, (source, found) in enumerate(zip(view.sources, by_document, strict=True))
         ],
     }
@@ -121,7 +138,7 @@ def conversation_facts(record: ConversationView) -> dict[str, object]:
     """A record as JSON values: its messages as understood, the warnings, and `facts` of its samples."""
     conversation = record.conversation
     return {
-        "source": record.source,
+        "source": _json_text(record.source),
         "format": record.format_name,
         "messages": [
             {
@@ -140,19 +157,17 @@ def conversation_facts(record: ConversationView) -> dict[str, object]:
     }
 
 
-def mask_facts(
-    segment_type_ids: npt.ArrayLike, turn_ids: npt.ArrayLike, seq_lengths: npt.ArrayLike, *, kind: MaskKind = "ism"
-) -> dict[str, object]:
-    """How much of a row each token may see, as JSON values.
+def mask_facts(pack: Pack, *, kind: MaskKind = "ism") -> dict[str, object]:
+    """How much of a pack its tokens may see, as JSON values.
 
-    `visible_pairs` are the (query token, key token) pairs that the mask lets through, `causal_pairs` those that plain
-    causal attention inside each document would.
+    `visible_pairs` are the (attending, attended to) pairs of tokens that the mask lets through, `causal_pairs` those
+    that plain causal attention inside each document would.
 
     Raises:
-        ValueError: The columns describe no row.
+        ValueError: The columns describe no row, or the kind is unknown.
     """
-    lo, hi, _, _ = intervals(segment_type_ids, turn_ids, seq_lengths, kind)
-    lengths = np.asarray(seq_lengths, dtype=np.int64)
+    lo, hi, _, _ = intervals(pack.segment_type_ids, pack.turn_ids, pack.seq_lengths, kind)
+    lengths = pack.seq_lengths.astype(np.int64)
     visible = int((hi.astype(np.int64) - lo).sum())
     causal = int((lengths * (lengths + 1) // 2).sum())
     return {
@@ -166,11 +181,11 @@ def mask_facts(
 
 
 def _counts(pack: Pack) -> dict[str, object]:
-    return {"token_count": len(pack), "turn_count": turns(pack), "target_count": int(pack.loss_mask.sum())}
+    return {"token_count": len(pack), "turn_count": turn_count(pack), "target_count": int(pack.loss_mask.sum())}
 
 
-def turns(pack: Pack) -> int:
-    """Turns of a pack."""
+def turn_count(pack: Pack) -> int:
+    """Number of turns in a pack."""
     return len(np.unique(pack.turn_ids))
 
 
@@ -210,4 +225,4 @@ def type_name(type_id: int) -> str:
 
 
 def _json_text(text: str) -> str:
-    return text.encode(errors="surrogateescape").decode(errors="replace")
+    return _SURROGATE.sub("\ufffd", text)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from ismpack.view.characters import ASCII, UNICODE, Marks, cells, clip
 
-MIN_WIDTH = 20
+_MIN_COLUMNS = 20
+_SIDE_BY_SIDE_COLUMNS = 60
 
 BOLD, DIM, UNDERLINE = "1", "2", "4"
 GREEN, YELLOW, MAGENTA, CYAN = "32", "33", "35", "36"
@@ -31,7 +32,12 @@ class Screen:
     @property
     def columns(self) -> int:
         """The width to lay out for."""
-        return max(self.width, MIN_WIDTH)
+        return max(self.width, _MIN_COLUMNS)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether labels stand left of the text rather than above it."""
+        return self.columns >= _SIDE_BY_SIDE_COLUMNS
 
     @property
     def marks(self) -> Marks:

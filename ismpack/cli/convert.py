@@ -1,0 +1,93 @@
+"""`ismpack convert`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ismpack.cli.console import Command, Console, option, print_json
+from ismpack.cli.options import template_options, training_options
+
+EXAMPLES = """\b
+Examples:
+  ismpack convert sample_data/chat.jsonl --tokenizer sample_data/tokenizer -o out
+  ismpack convert sample_data/*.json* --tokenizer sample_data/tokenizer --max-length 2048 --max-rejected 1 -o out2
+  cat sample_data/alpaca.jsonl | ismpack convert - --tokenizer sample_data/tokenizer -o out3 --json
+"""
+
+
+def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+@click.command("convert", cls=Command, epilog=EXAMPLES)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@option("Output", "-o", "--output", required=True, metavar="DIR", help="Where the dataset goes; appears when complete.")
+@option("Output", "--overwrite", is_flag=True, help="Replace the dataset at DIR once the new one is complete.")
+@option(
+    "Output",
+    "--with",
+    "with_columns",
+    metavar="COLS",
+    callback=_columns,
+    help="Also store labels, position_ids, assistant_masks (comma-separated).",
+)
+@option(
+    "Input", "--format", default="auto", metavar="NAME", help="Read every record as this format (`ismpack formats`)."
+)
+@option("Input", "--limit", type=int, metavar="RECORDS", help="Use only the first records.")
+@option(
+    "Input",
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="skip",
+    help="List bad records in rejected.jsonl, or stop at the first.",
+)
+@option(
+    "Input",
+    "--max-rejected",
+    type=float,
+    default=0.01,
+    metavar="RATE",
+    help="Publish nothing if a larger share (and more than 10 records) is rejected.",
+)
+@template_options(required=True)
+@training_options
+@option(
+    "Packing",
+    "--packing",
+    type=click.Choice(["bfd", "sequential", "none"]),
+    default="bfd",
+    help="Best-fit-decreasing, in input order, or one conversation per row.",
+)
+@option("Run", "--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@option("Run", "-v", "--verbose", is_flag=True, help="Say what each warning counts.")
+@option("Run", "-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.pass_obj
+def command(
+    console: Console, /, inputs: tuple[str, ...], output: str, as_json: bool, verbose: bool, quiet: bool, **options: Any
+) -> None:
+    """Convert chat files to a dataset of packed rows.
+
+    INPUT is a file (.jsonl, .json, also .gz or .zst), a glob, a directory, or - for standard input. The format of each
+    record is detected.
+    """
+    console.quiet, console.json = quiet, as_json
+    with console.progress("converting") as on_progress:
+        from ismpack.pipeline import WARNINGS, convert
+
+        report = convert(inputs, output, stdin=sys.stdin.buffer, on_progress=on_progress, **options)
+    for token in report.inferred_stops:
+        console.warning("stop-token-inferred", f"{token!r} closes answers but is not listed as stop token; it was used")
+    if report.rejected:
+        console.warning("records-rejected", f"{report.totals.rejected:,} records were rejected; see rejected.jsonl")
+    for code, count in sorted(report.warnings.items()):
+        if verbose:
+            console.note(f"note[{code}]: {count:,} {WARNINGS[code]}")
+    if as_json:
+        print_json(report.to_json())
+    elif not quiet:
+        click.echo(report)
+        click.echo(f'  load with      datasets.load_from_disk("{output}")  or  ismpack.load("{output}")')

@@ -1,0 +1,140 @@
+"""What a record says around its messages, and the rules that every conversation meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ismpack.data import Conversation, Json, Message
+from ismpack.errors import RecordError
+from ismpack.formats.message import MEDIA_KEYS, not_text
+from ismpack.formats.tools import tool_definitions
+from ismpack.formats.values import decode_text, kind_of
+
+AROUND_KEYS: tuple[str, ...] = ("system", "system_prompt", "tools", "functions", "chat_template_kwargs")
+"""Keys that every format reads beside its own."""
+
+_OUR_TEMPLATE_ARGS = ("messages", "tools", "add_generation_prompt")
+
+
+def conversation(
+    record: dict[str, Json],
+    messages: list[Message],
+    content_path: Callable[[int], str],
+    *,
+    wrap_tools: bool = False,
+) -> Conversation:
+    """A record's conversation, from its messages and from what stands around them.
+
+    Args:
+        record: The record.
+        messages: Its messages.
+        content_path: Index of a message -> JSON path of its text.
+        wrap_tools: See `tool_definitions`.
+
+    Raises:
+        RecordError: `bad-messages`, `bad-content`, `bad-tools`, `bad-template-args`, `unsupported-modality` or
+            `empty-answer`.
+    """
+    if not messages:
+        raise RecordError("the record has no messages", code="bad-messages", json_path="$")
+    for key in MEDIA_KEYS:
+        if record.get(key) not in (None, "", [], {}):
+            raise not_text(key, f"$.{key}")
+    _refuse_empty_answers(messages, content_path)
+    return Conversation(
+        messages=(*_system(record, messages), *messages),
+        tools=_tools(record, wrap=wrap_tools),
+        template_args=_template_args(record),
+    )
+
+
+def message_list(value: Json, path: str) -> list[Json]:
+    """A list of messages, perhaps written as JSON text.
+
+    Raises:
+        RecordError: `bad-messages`.
+    """
+    if isinstance(value, str):
+        try:
+            value = decode_text(value)
+        except ValueError as error:
+            message = f"the messages are text that is not JSON: {error}"
+            raise RecordError(message, code="bad-messages", json_path=path) from None
+    if not isinstance(value, list):
+        raise RecordError(f"the messages are {kind_of(value)}, not a list", code="bad-messages", json_path=path)
+    if not value:
+        raise RecordError("the list of messages is empty", code="bad-messages", json_path=path)
+    return value
+
+
+def is_message_list(value: Json, role_key: str) -> bool:
+    """Whether a value is a list, perhaps as JSON text, whose first item is an object with this key."""
+    if isinstance(value, str):
+        try:
+            value = decode_text(value)
+        except ValueError:
+            return False
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and role_key in value[0]
+
+
+def _system(record: dict[str, Json], messages: list[Message]) -> tuple[Message, ...]:
+    """The system message of a record that writes it beside the messages. An empty text is none."""
+    system = messages[0] if messages[0].role in ("system", "developer") else None
+    added: tuple[Message, ...] = ()
+    for key in ("system", "system_prompt"):
+        text = record.get(key)
+        if text in (None, ""):
+            continue
+        if not isinstance(text, str):
+            raise RecordError(f"{key} is {kind_of(text)}, not text", code="bad-content", json_path=f"$.{key}")
+        if system is None:
+            system = Message(role="system", content=text)
+            added = (system,)
+        elif system.content != text:
+            message = f"{key} differs from another system text of the record"
+            raise RecordError(message, code="bad-messages", json_path=f"$.{key}", hint="Keep one of them.")
+    return added
+
+
+def _tools(record: dict[str, Json], *, wrap: bool) -> tuple[dict[str, Json], ...] | None:
+    tools = tool_definitions(record.get("tools"), "$.tools", wrap=wrap)
+    functions = tool_definitions(record.get("functions"), "$.functions", wrap=True)
+    if tools and functions:
+        raise RecordError("the record has both tools and functions", code="bad-tools", json_path="$.functions")
+    return tools or functions
+
+
+def _template_args(record: dict[str, Json]) -> dict[str, Json]:
+    """Arguments that are null count as absent, as everywhere."""
+    value = record.get("chat_template_kwargs")
+    path = "$.chat_template_kwargs"
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        message = f"chat_template_kwargs is {kind_of(value)}, not an object"
+        raise RecordError(message, code="bad-template-args", json_path=path)
+    for name in _OUR_TEMPLATE_ARGS:
+        if name in value:
+            message = f"chat_template_kwargs sets {name}, which ismpack sets itself"
+            raise RecordError(message, code="bad-template-args", json_path=f"{path}.{name}")
+    return {name: argument for name, argument in value.items() if argument is not None}
+
+
+def _refuse_empty_answers(messages: list[Message], content_path: Callable[[int], str]) -> None:
+    """An assistant message before the first user or tool message is a greeting, which is never trained."""
+    asked = False
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            asked = asked or message.role in ("user", "tool")
+        elif asked and message.loss is not False and _is_empty(message):
+            raise RecordError(
+                "an assistant message is empty",
+                code="empty-answer",
+                json_path=content_path(index),
+                hint='Fill it, remove it, or give it "weight": 0 so that nothing is trained on it.',
+            )
+
+
+def _is_empty(message: Message) -> bool:
+    parts = message.content if isinstance(message.content, tuple) else (message.content,)
+    return not message.tool_calls and not any(text and text.strip() for text in (*parts, message.reasoning))

@@ -1,0 +1,6 @@
+"""Samples to packs."""
+
+from ismpack.packing.overlong import Fitted, fit
+from ismpack.packing.rows import pack
+
+__all__ = ["Fitted", "fit", "pack"]

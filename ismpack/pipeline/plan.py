@@ -1,0 +1,71 @@
+"""Which partition reads which bytes, from the inputs alone: never from the number of workers or the machine.
+
+Inputs are cut into chunks, and partition p of P takes the chunks p, p + P, p + 2P, ... A corpus is usually several
+sources one after another, short dialogues here and long ones there; striding gives every partition some of each, so
+each packs nearly as well as the whole would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ismpack.manifest import InputEntry, canonical_digest
+from ismpack.sources import Chunk, InputFile, Scan, scan
+
+CHUNK_BYTES = 1 << 20
+MIN_PARTITION_BYTES = 16 << 20
+MAX_PARTITION_BYTES = 64 << 20
+_PARTITIONS_WANTED = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The work to do.
+
+    Attributes:
+        scans: What each input holds.
+        partitions: Chunks of each partition, in reading order; one partition becomes one shard.
+        limit: Read only this many records (then there is one partition, in input order).
+    """
+
+    scans: tuple[Scan, ...]
+    partitions: tuple[tuple[Chunk, ...], ...]
+    limit: int | None
+
+    @property
+    def inputs(self) -> list[InputEntry]:
+        """The inputs as the manifest lists them."""
+        return [
+            InputEntry(name=scan.file.name, bytes=scan.bytes, sha256=scan.sha256, unit=scan.unit) for scan in self.scans
+        ]
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of what is read in which partition."""
+        content = {
+            "inputs": [[entry.name, entry.bytes, entry.sha256] for entry in self.inputs],
+            "partitions": [[[c.file.index, c.start, c.end] for c in chunks] for chunks in self.partitions],
+            "limit": self.limit,
+        }
+        return canonical_digest(content)
+
+    def seed(self, partition: int) -> int:
+        """Seed of the partition's random numbers, below 2**64."""
+        return int.from_bytes(hashlib.sha256(f"{self.digest}/{partition}".encode()).digest()[:8], "big")
+
+
+def make_plan(files: Sequence[InputFile], limit: int | None = None) -> Plan:
+    """Read every input once, for its digest and its chunks, and deal the chunks out.
+
+    Raises:
+        InputError: An input cannot be read or is not JSON.
+    """
+    scans = tuple(scan(file, CHUNK_BYTES) for file in files)
+    chunks = [chunk for one in scans for chunk in one.chunks]
+    total = sum(one.bytes for one in scans)
+    size = min(max(total // _PARTITIONS_WANTED, MIN_PARTITION_BYTES), MAX_PARTITION_BYTES)
+    # A compressed file is one chunk, so there can be fewer chunks than the bytes would make partitions.
+    count = 1 if limit is not None else max(1, min(-(-total // size), len(chunks)))
+    return Plan(scans=scans, partitions=tuple(tuple(chunks[p::count]) for p in range(count)), limit=limit)

@@ -1,0 +1,159 @@
+"""The whole write side on one screen: inputs to a published dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ismpack.checks import verify
+from ismpack.errors import InternalError, OutputError, RunError, UsageError
+from ismpack.options import ConvertOptions
+from ismpack.pipeline.identity import finished_dataset, identity, refuse_foreign_files
+from ismpack.pipeline.partition import Partition, Tally
+from ismpack.pipeline.plan import Plan, make_plan
+from ismpack.pipeline.publish import ShardFacts, rejected_lines, write_manifest, write_run, write_side_files
+from ismpack.pipeline.report import ConvertReport
+from ismpack.pipeline.toolkit import Toolkit, make_toolkit
+from ismpack.schema import shard_name
+from ismpack.shards import Staging, open_staging, repair, write_shard
+from ismpack.sources import STDIN, InputFile, expand, spool_stdin
+
+_TOLERATED_REJECTS = 10
+"""So many bad records never stop a run, whatever their share."""
+
+
+def convert(
+    inputs: str | Sequence[str],
+    output: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    stdin: BinaryIO | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
+    **options: Any,
+) -> ConvertReport:
+    """Convert chat files to a dataset of packed rows.
+
+    Args:
+        inputs: Files, globs, directories, or `-` for `stdin`.
+        output: The dataset's directory; appears only when the dataset is complete.
+        overwrite: Replace another dataset that stands there.
+        stdin: What `-` reads.
+        on_progress: Called now and then with the number of records read since the last call.
+        options: Fields of `ConvertOptions`; `tokenizer` is required.
+
+    Raises:
+        UsageError, InputError, TokenizerError, OutputError: The run is not possible.
+        RecordError: The first bad record, with `on_error="stop"`.
+        RunError: Too many records were rejected, or none was left; nothing is published.
+    """
+    started = time.perf_counter()
+    settings = ConvertOptions.from_keywords(**options)
+    target = Path(os.path.abspath(output))  # noqa: PTH100 - resolves no symbolic link
+    typed = [inputs] if isinstance(inputs, str) else list(inputs)
+    with _input_files(typed, stdin) as files:
+        _refuse_overlap(files, target)
+        repair(target)
+        refuse_foreign_files(target)
+        toolkit = make_toolkit(settings)
+        plan = make_plan(files, settings.limit)
+        done = finished_dataset(target, identity(plan, toolkit), overwrite=overwrite)
+        elapsed = partial(_seconds_since, started)
+        if done is not None:
+            return ConvertReport.of(done, output=str(output), unchanged=True, seconds=elapsed())
+        with open_staging(target) as staging:
+            tally, shards = _write_shards(plan, toolkit, staging, on_progress)
+            _refuse_failed_run(plan, settings, tally, target)
+            write_side_files(staging, plan, toolkit, tally, shards)
+            manifest = write_manifest(staging, plan, toolkit, tally, shards)
+            _check_own_work(staging)
+            write_run(staging, {"inputs": typed, "output": str(output), "seconds": elapsed()})
+            staging.commit()
+    _rejected_beside(target).unlink(missing_ok=True)
+    inferred = tuple(sorted(tally.inferred_stops))
+    return ConvertReport.of(manifest, output=str(output), unchanged=False, seconds=elapsed(), inferred_stops=inferred)
+
+
+def _write_shards(
+    plan: Plan, toolkit: Toolkit, staging: Staging, on_progress: Callable[[int], None]
+) -> tuple[Tally, list[ShardFacts]]:
+    """Run every partition; each gives one shard."""
+    tally, shards = Tally(), []
+    for index, chunks in enumerate(plan.partitions):
+        partition = Partition(toolkit, on_progress)
+        packs = partition.run(chunks, plan.seed(index), plan.limit)
+        name = shard_name(index)
+        staging.write(name, partial(write_shard, packs=packs, with_columns=toolkit.options.with_columns))
+        tally.add(partition.tally)
+        shards.append(ShardFacts.of(name, packs))
+    tally.rejected.sort(key=lambda entry: entry[0])
+    return tally, shards
+
+
+def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target: Path) -> None:
+    """Publish nothing when there is nothing, or when too much was bad; the rejects are kept beside the target."""
+    if tally.records == 0:
+        raise RunError("the inputs hold no record, so nothing was published", code="no-records")
+    rejected = len(tally.rejected)
+    too_many = rejected > _TOLERATED_REJECTS and rejected > options.max_rejected * tally.records
+    if tally.conversations and not too_many:
+        return
+    beside = _rejected_beside(target)
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(rejected_lines(tally.rejected, plan.inputs))
+    if not tally.conversations:
+        raise RunError(
+            f"none of {tally.records:,} records gave a conversation, so nothing was published",
+            code="nothing-to-train",
+            hint=f"The reasons are in {beside}.",
+        )
+    raise RunError(
+        f"{rejected:,} of {tally.records:,} records were rejected, more than --max-rejected {options.max_rejected:g} "
+        "allows, so nothing was published",
+        code="too-many-rejects",
+        hint=f"The reasons are in {beside}; to publish all the same, raise --max-rejected.",
+    )
+
+
+def _check_own_work(staging: Staging) -> None:
+    """The reader's checks over what was just written: a fault of ours must not reach a trainer."""
+    report = verify(staging.path)
+    if not report.ok:
+        raise InternalError(f"the finished dataset does not verify: {report.findings[0]}")
+
+
+@contextlib.contextmanager
+def _input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[InputFile, ...]]:
+    """The input files; standard input is a temporary file while the run lasts."""
+    if STDIN not in typed:
+        yield expand(typed)
+        return
+    if stdin is None:
+        raise UsageError("- stands for standard input, but there is none", code="bad-option")
+    with tempfile.TemporaryDirectory(prefix="ismpack-") as folder:
+        yield expand(typed, stdin_path=spool_stdin(stdin, folder))
+
+
+def _refuse_overlap(files: Sequence[InputFile], target: Path) -> None:
+    for file in files:
+        path = Path(os.path.realpath(file.open_path))
+        if path == target or Path(os.path.realpath(target)) in path.parents:
+            raise OutputError(
+                f"the output directory {target} holds the input {file.path}",
+                code="output-inside-input",
+                hint="Choose an output directory apart from the inputs.",
+            )
+
+
+def _rejected_beside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.rejected.jsonl")
+
+
+def _seconds_since(started: float) -> float:
+    return time.perf_counter() - started

@@ -1,0 +1,130 @@
+"""Everything that a partition needs besides its bytes, made once from the options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ismpack.data import Conversation, Json, Message
+from ismpack.errors import Location, TokenizerError
+from ismpack.formats import AUTO, format_named
+from ismpack.manifest import canonical_digest
+from ismpack.options import ConvertOptions
+from ismpack.templates import ChatTemplate, Dialect, Segmentation, SegmentRules, find_dialect, segment
+from ismpack.tokenization import SampleTokenizer, TokenizerFiles, load_tokenizer
+
+_TOOL_USE = "tool_use"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolkit:
+    """A tokenizer, its template and the rules.
+
+    Attributes:
+        options: The run's options.
+        files: The tokenizer.
+        templates: Jinja text of the templates in use, by name; `default` is always there.
+        rules: What decides the segments besides the template.
+        tokenizer: Segments to samples.
+    """
+
+    options: ConvertOptions
+    files: TokenizerFiles
+    templates: dict[str, str]
+    rules: SegmentRules
+    tokenizer: SampleTokenizer
+    _compiled: dict[str, tuple[ChatTemplate, Dialect]]
+
+    @property
+    def template_digest(self) -> str:
+        """Hex sha256 of the templates."""
+        return canonical_digest(self.templates)
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Ids of the stop tokens, sorted."""
+        return sorted(self.files.control_tokens[content].id for content in self.rules.stop_tokens)
+
+    def segments(self, conversation: Conversation) -> Segmentation:
+        """The conversation's segments under its template.
+
+        Raises:
+            RecordError: See `templates.segment`.
+        """
+        if self.options.default_system is not None:
+            conversation = with_default_system(conversation, self.options.default_system)
+        name = _TOOL_USE if conversation.tools and _TOOL_USE in self._compiled else "default"
+        template, dialect = self._compiled[name]
+        return segment(conversation, template, dialect, self.rules)
+
+
+def make_toolkit(options: ConvertOptions) -> Toolkit:
+    """Load the tokenizer and compile its templates.
+
+    Raises:
+        TokenizerError: The tokenizer, its template or a stop token cannot be used.
+        UsageError: `bad-option`: there is no such format.
+    """
+    if options.format != AUTO:
+        format_named(options.format)
+    files = load_tokenizer(options.tokenizer)
+    templates = _templates(options, files)
+    variables: dict[str, Json] = {**files.variables, **options.template_args}
+    compiled = {}
+    for name, source in templates.items():
+        template = ChatTemplate(source, variables=variables, date=options.date, name=options.chat_template or name)
+        compiled[name] = (template, find_dialect(template))
+    rules = SegmentRules(
+        stop_tokens=_stop_tokens(options, files),
+        control_tokens={content: token.special for content, token in files.control_tokens.items()},
+        on_rewrite=options.on_rewrite,
+        loss=options.loss,
+        allow_dropped=frozenset(options.allow_dropped),
+        allow_unterminated=options.allow_unterminated,
+    )
+    return Toolkit(
+        options=options,
+        files=files,
+        templates=templates,
+        rules=rules,
+        tokenizer=SampleTokenizer(files, rules.control_pattern),
+        _compiled=compiled,
+    )
+
+
+def with_default_system(conversation: Conversation, text: str) -> Conversation:
+    """The conversation with a system message in front, unless it has one."""
+    if any(message.role in ("system", "developer") for message in conversation.messages):
+        return conversation
+    return replace(conversation, messages=(Message(role="system", content=text), *conversation.messages))
+
+
+def _templates(options: ConvertOptions, files: TokenizerFiles) -> dict[str, str]:
+    if options.chat_template is not None:
+        try:
+            return {"default": Path(options.chat_template).read_text(encoding="utf-8")}
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenizerError(
+                f"cannot read the chat template {options.chat_template}: {getattr(error, 'strerror', None) or error}",
+                code="chat-template-missing",
+                location=Location(path=options.chat_template),
+            ) from error
+    if "default" not in files.chat_templates:
+        raise TokenizerError(
+            f"the tokenizer {options.tokenizer} has no chat template",
+            code="chat-template-missing",
+            hint="Give one with --chat-template FILE.",
+        )
+    return {name: files.chat_templates[name] for name in ("default", _TOOL_USE) if name in files.chat_templates}
+
+
+def _stop_tokens(options: ConvertOptions, files: TokenizerFiles) -> frozenset[str]:
+    for content in options.stop_tokens:
+        if content not in files.control_tokens:
+            raise TokenizerError(
+                f"--stop-token {content!r} is not an added token of the tokenizer",
+                code="stop-token-not-encodable",
+                hint="Only a single token of its own can end an answer; see added_tokens in its tokenizer.json.",
+            )
+    listed = {content for content, token in files.control_tokens.items() if token.id in files.eos_ids}
+    return frozenset(listed.union(options.stop_tokens))

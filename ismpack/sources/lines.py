@@ -1,0 +1,63 @@
+"""Physical lines of a chunk, split at b"\\n" alone and bounded in length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ismpack.sources.sniffing import BOM
+
+_SKIP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line.
+
+    Attributes:
+        offset: Offset of its first byte in the text, after a byte order mark at the start of the file.
+        text: Its bytes with their line end; None when it is longer than the limit.
+        is_last: The text ends with it, and no newline closes it.
+    """
+
+    offset: int
+    text: bytes | None
+    is_last: bool
+
+
+def read_lines(stream: BinaryIO, start: int, end: int | None, limit: int) -> Iterator[Line]:
+    """The lines that start in [start, end) of the text.
+
+    Args:
+        stream: Positioned at `start - 1`, or at 0 when `start` is 0.
+        start: Offset of the first byte that may start a line.
+        end: Offset from which lines are no longer ours; None for the whole rest.
+        limit: Longest line in bytes, its newline apart.
+    """
+    offset = start
+    if start > 0:
+        offset += _skip_line(stream) - 1
+    while end is None or offset < end:
+        text = stream.readline(limit + 1)
+        if not text:
+            return
+        whole = len(text) <= limit or text.endswith(b"\n")
+        begin, offset = offset, offset + len(text)
+        if begin == 0 and text.startswith(BOM):
+            begin, text = len(BOM), text[len(BOM) :]
+        if whole:
+            yield Line(begin, text, is_last=not text.endswith(b"\n"))
+        else:
+            offset += _skip_line(stream)
+            yield Line(begin, None, is_last=False)
+
+
+def _skip_line(stream: BinaryIO) -> int:
+    """Read past the next newline; the number of bytes read."""
+    skipped = 0
+    while part := stream.readline(_SKIP_BYTES):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
