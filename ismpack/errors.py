@@ -123,9 +123,7 @@ class IsmpackError(Exception):
 
     exit_code: ClassVar[int] = 2
 
-    def __init__(
-        self, message: str, *, code: str, location: Location | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str, location: Location | None = None, hint: str | None = None) -> None:
         if code not in CODES:
             raise ValueError(f"error code {code!r} is not listed in ismpack.errors.CODES")
         super().__init__(message)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from dataset_builder import DERIVED, Builder, Row, list_field, row, source
+from dataset_builder import DERIVED, Builder, Row, derived_columns, list_field, row, source
 
 from ismpack.checks import CHECKS, verify
 from ismpack.errors import DatasetError
@@ -56,19 +56,18 @@ def manifest(*path: str | int, value: object, reseal: bool = True) -> Edit:
     return lambda builder: builder.edit_manifest(edit, reseal=reseal)
 
 
-def more(*path: str, by: int = 1) -> Edit:
-    """Raise one count of the manifest's totals."""
+def more(total: str) -> Edit:
+    """Raise one of the manifest's totals by one."""
 
     def edit(content: dict[str, Any]) -> None:
-        place = content["totals"]
-        place[path[-1]] += by
+        content["totals"][total] += 1
 
     return lambda builder: builder.edit_manifest(edit)
 
 
-def shard(edit: Callable[[bytes], bytes], index: int = 0) -> Edit:
-    """Change the bytes of a shard and make the manifest agree."""
-    return lambda builder: builder.edit_file(builder.names[index], edit, reseal=True)
+def shard(edit: Callable[[bytes], bytes]) -> Edit:
+    """Change the bytes of the first shard and make the manifest agree."""
+    return lambda builder: builder.edit_file(builder.names[0], edit, reseal=True)
 
 
 def cell(shard_index: int, row_index: int, column: str, token: int, value: int) -> Edit:
@@ -89,8 +88,6 @@ def derived(column: str, token: int, value: int) -> Edit:
     """Store a derived column with one wrong element in the first row."""
 
     def edit(builder: Builder) -> None:
-        from dataset_builder import derived_columns
-
         columns = builder.shards[0][0]
         columns[column] = derived_columns(columns)[column]
         columns[column][token] = value
@@ -216,13 +213,7 @@ CORRUPTORS = (
     Corruptor("file-size", "longer", after=lambda b: b.edit_file("tokenizer/tokenizer.json", lambda raw: raw + b" ")),
     Corruptor("file-size", "shard cut", after=lambda b: b.edit_file(b.names[0], lambda raw: raw[:-8])),
     Corruptor("file-hash", "side file", after=lambda b: b.edit_file("state.json", lambda _: b"[]\n")),
-    Corruptor(
-        "file-hash",
-        "shards swapped",
-        before=lambda b: b.shards.__setitem__(1, [dict(r, source_ids=[9] * len(r["source_ids"])) for r in b.shards[0]]),
-        after=lambda b: (b.directory / b.names[0]).write_bytes((b.directory / b.names[1]).read_bytes()),
-        also=("source-unique",),
-    ),
+    Corruptor("file-hash", "shard", after=lambda b: b.edit_file(b.names[0], lambda raw: b"!" + raw[1:])),
     Corruptor("file-sha256", "side file", after=manifest("files", 0, "sha256", value="0" * 64)),
     Corruptor("unlisted-file", "file", after=lambda b: (b.directory / "tokenizer" / "notes").write_text("")),
     Corruptor("unlisted-file", "link", after=lambda b: (b.directory / "data").symlink_to(b.directory / "tokenizer")),
@@ -423,6 +414,18 @@ def test_split_allows_a_source_twice_and_counts_conversations_once(builder: Buil
     assert report.findings == ()
     more("conversations")(builder)
     assert set(verify(builder.directory).counts()) == {"totals", "record-balance"}
+
+
+def test_a_repeated_source_is_shown_where_it_occurs_again(builder: Builder) -> None:
+    same_source_twice(builder)
+    (finding,) = verify(builder.write().directory).findings
+    assert (finding.shard, finding.row, finding.shard_row, finding.document) == ("shard-00001.arrow", 3, 0, 0)
+    assert finding.source == "chat.jsonl:5"
+
+
+def test_a_row_may_be_as_long_as_max_length(builder: Builder) -> None:
+    builder.options["max_length"] = 14
+    assert verify(builder.write().directory).findings == ()
 
 
 def test_allow_unterminated_accepts_an_answer_without_a_stop_token(builder: Builder) -> None:

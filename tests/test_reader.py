@@ -85,12 +85,11 @@ def test_rows_outlive_the_dataset(builder: Builder) -> None:
     assert as_row(pack) == all_rows()[4]
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
 def test_opened_shards_hold_no_file_descriptor(builder: Builder) -> None:
     dataset = load(builder.write().directory)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = len(list(Path("/dev/fd").iterdir()))
     packs = list(dataset)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
     assert len(packs) == 5
 
 
@@ -193,7 +192,7 @@ def test_a_directory_without_manifest_is_refused(builder: Builder) -> None:
         ),
         (
             lambda b: b.edit_file(b.names[1], lambda raw: raw[:-8]),
-            "shard-00001.arrow has 1,984 bytes; the manifest says 1,992",
+            "shard-00001.arrow has {short:,} bytes; the manifest says {full:,}",
         ),
         (
             lambda b: b.edit_manifest(lambda content: content["shards"][1].update(name="../x")),
@@ -204,11 +203,12 @@ def test_a_directory_without_manifest_is_refused(builder: Builder) -> None:
 def test_missing_and_cut_shards_are_refused_at_once(
     builder: Builder, damage: Callable[[Builder], object], message: str
 ) -> None:
-    damage(builder.write())
+    size = (builder.write().directory / builder.names[1]).stat().st_size
+    damage(builder)
     with pytest.raises(DatasetError) as caught:
         load(builder.directory)
     assert caught.value.code == "shard-damaged"
-    assert caught.value.message == message
+    assert caught.value.message == message.format(short=size - 8, full=size)
     assert "ismpack verify" in str(caught.value.hint)
 
 

@@ -187,7 +187,8 @@ def document_target(batch: Batch) -> Iterable[Problem]:
 def turn_steps(batch: Batch) -> Iterable[Problem]:
     """Turns are counted over the row, so they are unique in it."""
     turns, opens = batch.columns.turn_ids, batch.opens_document
-    step = np.diff(turns, prepend=np.int32(0))
+    step = np.empty_like(turns)
+    np.subtract(turns[1:], turns[:-1], out=step[1:])
     step[batch.row_starts] = turns[batch.row_starts] + np.int32(1)
     # Seen as unsigned, every step but 0 and 1 is larger than 1.
     wrong = (step.view(np.uint32) > 1) | (opens & (step != 1))

@@ -123,9 +123,9 @@ class Command(click.Command):
         """Write the options by section."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
-                sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
+                sections.setdefault(getattr(parameter, "section", "Run"), []).append(record)
         for title, records in sections.items():
             with formatter.section(f"{title} options"):
                 formatter.write_dl(records)

@@ -45,7 +45,7 @@ def _show(console: Console, report: VerifyReport) -> None:
     counts = report.counts()
     for finding in report.shown():
         click.echo(printable(str(finding)))
-    for check, count in counts.items():
+    for check in counts:
         hint = next((f.hint for f in report.findings if f.check == check and f.hint), None)
         if hint:
             console.note(f"hint[{check}]: {hint}")

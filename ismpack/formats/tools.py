@@ -21,12 +21,12 @@ def tool_definitions(value: Json, path: str, *, wrap: bool = False) -> tuple[dic
     Raises:
         RecordError: `bad-tools`.
     """
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str):
         try:
-            value = decode_text(value)
+            value = decode_text(value) if value.strip() else None
         except ValueError as error:
             raise _bad_tools(f"the text of the tool definitions is not JSON: {error}", path) from None
-    if value is None or value in ("", []):
+    if value in (None, []):
         return None
     if not isinstance(value, list):
         raise _bad_tools(f"the tool definitions are {kind_of(value)}, not a list", path)

@@ -100,8 +100,9 @@ class ConvertReport:
         if t.dropped_by_option:
             lines.append(f"  dropped        {t.dropped_by_option:>14,}   by --overlong drop")
         if not self.unchanged:
-            speed = self.input_bytes / max(self.seconds, 1e-9) / 1e6
-            lines.append(f"  seconds        {self.seconds:>14,.1f}   {speed:,.1f} MB/s")
+            seconds = max(self.seconds, 1e-9)
+            speed = f"{t.records / seconds:,.0f} records/s, {t.tokens / seconds:,.0f} tokens/s"
+            lines.append(f"  seconds        {self.seconds:>14,.1f}   {speed}")
         return "\n".join(lines)
 
 

@@ -71,6 +71,7 @@ class Staging:
 
     def write_bytes(self, name: str, content: bytes, *, private: bool = False) -> FileEntry:
         """Write one file whose content is at hand."""
+
         def put(file: BinaryIO) -> None:
             file.write(content)
 

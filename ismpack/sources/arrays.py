@@ -69,7 +69,7 @@ def read_elements(
 
 def _parts(file: InputFile, stream: BinaryIO, block_bytes: int) -> Iterator[tuple[int, bytes, bytes]]:
     """Text between the array's own commas, in parts no longer than a block: (offset, text, what closes it or b"")."""
-    head = stream.read(_BLOCK_BYTES)
+    head = stream.read(block_bytes)
     opening = _OPENING.match(head)
     if opening is None:
         raise _malformed(file, 0, "the array does not start here")
@@ -113,12 +113,10 @@ def _end(match: re.Match[bytes] | None, block: bytes) -> int:
 def _check_end(file: InputFile, stream: BinaryIO, offset: int, mark: bytes, rest: bytes) -> None:
     if mark != b"]":
         raise _malformed(file, offset - 1, "a bracket closes what was not opened")
-    while rest:
-        text = rest.lstrip(_SPACE)
-        if text:
-            raise _malformed(file, offset + len(rest) - len(text), "more text follows the JSON array")
-        offset += len(rest)
-        rest = stream.read(_BLOCK_BYTES)
+    for text in chain((rest,), iter(lambda: stream.read(_BLOCK_BYTES), b"")):
+        if not text.isspace() and text:
+            raise _malformed(file, offset, "more text follows the JSON array")
+        offset += len(text)
 
 
 def _malformed(file: InputFile, offset: int, what: str) -> InputError:
