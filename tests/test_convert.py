@@ -223,9 +223,7 @@ def test_what_a_dead_run_left_behind_is_cleared(convert: Convert, samples: list[
     assert not stale.exists()
 
 
-def test_rejects_are_listed_with_file_line_offset_and_code(
-    convert: Convert, sample_data: Path, tmp_path: Path
-) -> None:
+def test_rejects_are_listed_with_file_line_offset_and_code(convert: Convert, sample_data: Path, tmp_path: Path) -> None:
     report = convert([str(sample_data / "chat.jsonl"), str(sample_data / "broken.jsonl")], max_rejected=1)
     assert report.totals.records == 36
     assert report.totals.records == report.totals.conversations + report.totals.rejected

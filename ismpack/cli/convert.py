@@ -85,7 +85,7 @@ def command(
         console.warning("records-rejected", f"{report.totals.rejected:,} records were rejected; see rejected.jsonl")
     for code, count in sorted(report.warnings.items()):
         if verbose:
-            console.note(f"note[{code}]: {count:,} {WARNINGS[code]}")
+            console.note(f"note[{code}]: {count:,} ({WARNINGS[code]})")
     if as_json:
         print_json(report.to_json())
     elif not quiet:

@@ -80,9 +80,8 @@ def _row_view(path: str, row: int, document: int | None) -> PackView:
 
     dataset = load(path)
     try:
-        pack = dataset[row]
-        if document is not None:
-            pack = pack.document(document)
+        whole = dataset[row]
+        pack = whole if document is None else whole.document(document)
     except IndexError as error:
         raise UsageError(f"{path} has no {error}", code="bad-selector") from None
     texts = TokenTexts((Path(path) / "tokenizer" / "tokenizer.json").read_bytes())
@@ -92,7 +91,7 @@ def _row_view(path: str, row: int, document: int | None) -> PackView:
         control=texts.is_control(pack.input_ids),
         sources=[dataset.source(source) for source in pack.source_ids],
         title=f"{path}, row {row}",
-        first_document=document or 0,
+        first_document=0 if document is None else document % len(whole.seq_lengths),
     )
 
 

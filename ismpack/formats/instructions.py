@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ismpack.data import Conversation, Json, Message
 from ismpack.errors import RecordError
 from ismpack.formats.format import Format
@@ -69,9 +71,15 @@ def _parse_prompt_completion(record: dict[str, Json]) -> Conversation:
     messages: list[Message] = []
     paths: list[str] = []
     for key, items in (("prompt", prompt), ("completion", completion)):
-        messages += parse_messages(message_list(items, f"$.{key}"), f"$.{key}", DIALECT)
+        parsed = parse_messages(message_list(items, f"$.{key}"), f"$.{key}", DIALECT)
+        messages += parsed if key == "completion" else map(_as_context, parsed)
         paths += [f"$.{key}[{index}].content" for index in range(len(items))]
     return conversation(record, messages, paths.__getitem__)
+
+
+def _as_context(message: Message) -> Message:
+    """A message of a prompt: its author asks to train the completion, unless a flag says more."""
+    return replace(message, loss=False) if message.role == "assistant" and message.loss is None else message
 
 
 def _alternating(record: dict[str, Json], turns: list[tuple[str, str]]) -> Conversation:

@@ -44,11 +44,22 @@ def parse_messages(items: list[Json], path: str, dialect: Dialect) -> list[Messa
     Raises:
         RecordError: The first message that cannot be read, by its index.
     """
-    return [parse_message(item, f"{path}[{index}]", dialect) for index, item in enumerate(items)]
+    return [
+        _plain_message(item, dialect) or _message(item, f"{path}[{index}]", dialect) for index, item in enumerate(items)
+    ]
 
 
-def parse_message(item: Json, path: str, dialect: Dialect) -> Message:
-    """One message.
+def _plain_message(item: Json, dialect: Dialect) -> Message | None:
+    """A message of nothing but a known role and text, which nearly all are; None for any other."""
+    if type(item) is dict and len(item) == 2:
+        word, text = item.get(dialect.role_key), item.get(dialect.content_key)
+        if type(word) is str and type(text) is str and word in dialect.roles and word != dialect.call_role:
+            return Message(role=dialect.roles[word], content=text)
+    return None
+
+
+def _message(item: Json, path: str, dialect: Dialect) -> Message:
+    """Any message.
 
     Keys with a null value count as absent. Keys that we do not read go to `Message.extra`. An assistant's `refusal`
     is its text: the model wrote it, and a template has no other place for it.
@@ -60,13 +71,10 @@ def parse_message(item: Json, path: str, dialect: Dialect) -> Message:
     if not isinstance(item, dict):
         raise RecordError(f"a message is {kind_of(item)}, not an object", code="bad-message", json_path=path)
     role = _role(item, path, dialect)
-    content = item.get(dialect.content_key)
-    if len(item) == 2 and type(content) is str and item[dialect.role_key] != dialect.call_role:
-        return Message(role=role, content=content)
     _refuse_misplaced(item, role, path, dialect)
     reasoning = _reasoning(item, role, path)
     if item[dialect.role_key] == dialect.call_role:
-        calls, text = calls_in_text(content, f"{path}.{dialect.content_key}"), None
+        calls, text = calls_in_text(item.get(dialect.content_key), f"{path}.{dialect.content_key}"), None
     else:
         calls = _calls(item, role, path)
         text = _text(item, role, path, dialect, may_lack=bool(calls or reasoning))

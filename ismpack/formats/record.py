@@ -136,5 +136,7 @@ def _refuse_empty_answers(messages: list[Message], content_path: Callable[[int],
 
 
 def _is_empty(message: Message) -> bool:
+    if type(message.content) is str and message.content.strip():
+        return False
     parts = message.content if isinstance(message.content, tuple) else (message.content,)
     return not message.tool_calls and not any(text and text.strip() for text in (*parts, message.reasoning))

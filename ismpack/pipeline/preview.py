@@ -96,7 +96,7 @@ def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tu
     fitted = fit(batch, options.max_length, options.overlong)
     for error in (*refused.values(), *fitted.refused.values()):
         raise error
-    warnings = [f"{code}: {WARNINGS[code]}" for code in segmentation.warnings]
+    warnings = [f"{code} ({WARNINGS[code]})" for code in segmentation.warnings]
     if segmentation.inferred_stop is not None:
         warnings.append(f"{segmentation.inferred_stop!r} closes the answers but is not listed as stop token")
     if fitted.cut:

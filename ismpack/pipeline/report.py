@@ -9,18 +9,18 @@ from typing import Any
 from ismpack.manifest import Manifest, Totals
 
 WARNINGS: dict[str, str] = {
-    "answer-unterminated": "conversations have an answer that no control token closes",
-    "greeting-in-query": "conversations open with an assistant message, which is part of the first query",
-    "history-rewritten": "conversations have earlier answers that the template renders in another way later on",
-    "overlong-cut": "conversations were cut to the leading turns that fit",
-    "overlong-cut-turns": "turns were cut off for that",
-    "overlong-cut-tokens": "tokens were cut off for that",
-    "split-sample-refused": "split conversations lost a sample that cannot be used",
-    "stop-token-inferred": "conversations have an answer closed by a token that is not listed as stop token",
-    "trailing-query-dropped": "conversations end in messages after the last answer, which were left out",
-    "unowned-template-text": "conversations have template text in a query that no message owns (type user)",
+    "answer-unterminated": "conversations with an answer that no control token closes",
+    "greeting-in-query": "conversations that open with an assistant message; it is part of the first query",
+    "history-rewritten": "conversations whose earlier answers the template renders in another way later on",
+    "overlong-cut": "conversations cut to the leading turns that fit",
+    "overlong-cut-turns": "turns cut off for that",
+    "overlong-cut-tokens": "tokens cut off for that",
+    "split-sample-refused": "split conversations that lost a sample",
+    "stop-token-inferred": "conversations with an answer closed by a token that is not listed as stop token",
+    "trailing-query-dropped": "conversations that end in messages after the last answer; these are left out",
+    "unowned-template-text": "conversations with template text in a query that no message owns (type user)",
 }
-"""Every warning code, with what its count counts."""
+"""Every warning code, and what its count counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,8 @@ class ConvertReport:
             lines.append(f"  rejected       {t.rejected:>14,}   {_counts(self.rejected)}")
         if t.dropped_by_option:
             lines.append(f"  dropped        {t.dropped_by_option:>14,}   by --overlong drop")
+        if self.warnings:
+            lines.append(f"  warnings       {'':>14}   {_counts(self.warnings)}")
         if not self.unchanged:
             seconds = max(self.seconds, 1e-9)
             speed = f"{t.records / seconds:,.0f} records/s, {t.tokens / seconds:,.0f} tokens/s"

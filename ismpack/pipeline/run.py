@@ -54,7 +54,7 @@ def convert(
     """
     started = time.perf_counter()
     settings = ConvertOptions.from_keywords(**options)
-    target = Path(os.path.abspath(output))  # noqa: PTH100 - resolves no symbolic link
+    target = Path(output) if Path(output).name else Path(output).resolve()  # a folder has a name beside which to build
     typed = [inputs] if isinstance(inputs, str) else list(inputs)
     with _input_files(typed, stdin) as files:
         _refuse_overlap(files, target)
@@ -143,7 +143,7 @@ def _input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple
 def _refuse_overlap(files: Sequence[InputFile], target: Path) -> None:
     for file in files:
         path = Path(os.path.realpath(file.open_path))
-        if path == target or Path(os.path.realpath(target)) in path.parents:
+        if Path(os.path.realpath(target)) in (path, *path.parents):
             raise OutputError(
                 f"the output directory {target} holds the input {file.path}",
                 code="output-inside-input",

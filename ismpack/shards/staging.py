@@ -101,7 +101,7 @@ def open_staging(target: Path) -> Iterator[Staging]:
     """
     staging = Staging(target)
     with _output_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_directory(target.parent)
         staging.path.mkdir(exist_ok=True)
         handle = os.open(staging.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -163,6 +163,13 @@ def _empty(directory: Path) -> None:
             shutil.rmtree(child)
         else:
             child.unlink()
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(error.errno, f"{path} is not a directory") from error
 
 
 def _beside(target: Path, suffix: str) -> Path:

@@ -61,8 +61,12 @@ def query_pieces(
         inside = (m.start() for m in control_pattern.finditer(prompt, start) if m.start() < end < m.end())
         return next(inside, end)
 
-    first = messages.start == 0
-    unowned = max(cut, shared(renders.opening() if first else leftover, cut))
+    if messages.start == 0:
+        # Only the whole opening counts: a default system prompt and the conversation's own begin alike.
+        opening = renders.opening().removesuffix(header)
+        unowned = len(opening) if prompt.startswith(opening) else 0
+    else:
+        unowned = shared(leftover, cut)
     edges = [(unowned, SegmentType.USER)]
     for i in messages:
         text = _render_with(renders, i)

@@ -1,0 +1,95 @@
+"""Renew what the documentation takes from the program: command output in README.md, and docs/errors.md.
+
+    python docs/refresh.py            rewrite what is stale
+    python docs/refresh.py --check    only say what is stale; exit 1 if anything is
+
+Each ```console block of the README is one command after `$ ` and its output. The commands run in order in one empty
+folder that has sample_data in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ismpack.errors import CODES
+from ismpack.pipeline import WARNINGS
+
+ROOT = Path(__file__).parent.parent
+_BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```\n", re.DOTALL)
+# The one line that differs from run to run.
+_SECONDS = re.compile(r"^  seconds .*$", re.MULTILINE)
+
+
+def refreshed_readme(text: str) -> str:
+    """README text with the output of every console block renewed."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sample_data").symlink_to(ROOT / "sample_data")
+        return _BLOCK.sub(
+            lambda block: f"```console\n$ {block['command']}\n{_run(block['command'], folder)}```\n", text
+        )
+
+
+def without_times(text: str) -> str:
+    """Text whose figures of time are blanked, for comparison."""
+    return _SECONDS.sub("  seconds", text)
+
+
+def errors_page() -> str:
+    """docs/errors.md."""
+    lines = [
+        "# Error, reject and warning codes",
+        "",
+        "Made by `python docs/refresh.py` from the program. Codes are stable. A record's code stands in `rejected.jsonl`;",
+        "any other error ends the run with the code on standard error.",
+        "",
+        "| code | meaning |",
+        "|---|---|",
+        *(f"| `{code}` | {meaning} |" for code, meaning in CODES.items()),
+        "",
+        "Warnings are counted in the manifest and printed in the summary.",
+        "",
+        "| code | what is counted |",
+        "|---|---|",
+        *(f"| `{code}` | {meaning} |" for code, meaning in WARNINGS.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _run(command: str, folder: str) -> str:
+    # The interpreter's own bin folder first, so that `ismpack` is the one installed beside it.
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "HOME": folder,
+        "LANG": "C.UTF-8",
+        "COLUMNS": "80",
+    }
+    done = subprocess.run(  # noqa: S602 - the commands are the README's own
+        command, shell=True, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    return done.stdout.decode()
+
+
+def main() -> int:
+    """Refresh or check; returns the exit code."""
+    pages = {ROOT / "README.md": refreshed_readme((ROOT / "README.md").read_text(encoding="utf-8"))}
+    pages[ROOT / "docs" / "errors.md"] = errors_page()
+    stale = [path for path, text in pages.items() if _differs(path, text)]
+    for path in stale:
+        print(f"stale: {path.relative_to(ROOT)}")
+        if "--check" not in sys.argv:
+            path.write_text(pages[path], encoding="utf-8")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+def _differs(path: Path, text: str) -> bool:
+    return not path.exists() or without_times(path.read_text(encoding="utf-8")) != without_times(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
