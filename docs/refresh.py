@@ -44,8 +44,8 @@ def errors_page() -> str:
     lines = [
         "# Error, reject and warning codes",
         "",
-        "Made by `python docs/refresh.py` from the program. Codes are stable. A record's code stands in `rejected.jsonl`;",
-        "any other error ends the run with the code on standard error.",
+        "Made by `python docs/refresh.py` from the program. Codes are stable. The code of a record stands in",
+        "`rejected.jsonl`; any other error ends the run with its code on standard error.",
         "",
         "| code | meaning |",
         "|---|---|",

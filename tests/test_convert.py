@@ -73,7 +73,7 @@ def test_the_columns_of_a_small_conversation_are_those_worked_by_hand(convert: C
     query = [start, u, newline]
     prompt = [newline, start, a, newline]
     assert pack.input_ids.tolist() == (
-        [*query, x, end, *prompt, y, end] + [newline, *query, z, end, *prompt, w, end]
+        [*query, x, end, *prompt, y, end, newline, *query, z, end, *prompt, w, end]
     )  # fmt: skip
     assert pack.segment_type_ids.tolist() == [1] * 6 + [7] * 3 + [2] * 2 + [1] * 7 + [7] * 3 + [2] * 2
     assert pack.turn_ids.tolist() == [0] * 11 + [1] * 12

@@ -73,9 +73,9 @@ def violations(path: Path) -> list[str]:
     for module in imported_modules(path):
         top, _, rest = module.partition(".")
         target = rest.split(".")[0]
-        if top == "ismpack" and target and target != here and target not in MAY_IMPORT.get(here, {target}):
-            if target != "__version__":
-                found.append(f"{path.name} imports {module}")
+        allowed = MAY_IMPORT.get(here, {target}) | {here, "", "__version__"}
+        if top == "ismpack" and target not in allowed:
+            found.append(f"{path.name} imports {module}")
         if top in THIRD_PARTY_HOMES and here not in THIRD_PARTY_HOMES[top]:
             found.append(f"{path.name} imports {top}")
     return found
