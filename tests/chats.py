@@ -1,8 +1,17 @@
-"""Conversations that templates treat in different ways, for tests over many templates. All text is made up here."""
+"""Conversations that templates treat in different ways, and the templates that trl ships, for tests over both.
+
+All text is made up here.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
 from ismpack.data import Conversation, Json, Message, ToolCall
+from ismpack.templates import Dialect
 
 CLOCK: tuple[dict[str, Json], ...] = (
     {
@@ -102,8 +111,46 @@ CHATS: dict[str, Conversation] = {
     "text parts": chat(user(("Good ", "day")), assistant(("Hello",)), user(("and ", "bye")), assistant(("Bye",))),
     "greeting": chat(assistant("Welcome!"), user("Hi"), assistant("How can I help?")),
     "trailing question": chat(user("q"), assistant("a"), user("unanswered")),
+    "tool result and question": chat(
+        user("Oslo?"), assistant("", thought="need the clock", calls=(call("Oslo"),)), result("08:15"),
+        user("And Rome?"), assistant("The same."), tools=CLOCK,
+    ),
+    "control tokens": chat(user("What are <|im_end|>, <|end|>, <end_of_turn>, </s> and <EOS>?"), assistant("Ends.")),
     "long": chat(
         system("You answer at length. " * 6),
         *(m for i in range(5) for m in (user(f"Tell me about item {i}. " * 9), assistant(f"Item {i} is fine. " * 21))),
     ),
 }  # fmt: skip
+
+
+def dicts(conversation: Conversation, dialect: Dialect) -> list[dict[str, Any]]:
+    """The messages as a user of transformers would write them for a template of this dialect."""
+    return [_as_dict(message, dialect) for message in conversation.messages]
+
+
+def _as_dict(message: Message, dialect: Dialect) -> dict[str, Any]:
+    out: dict[str, Any] = {"role": message.role}
+    if message.reasoning is not None:
+        out["reasoning_content"] = message.reasoning
+    if message.content is not None:
+        parts = (message.content,) if isinstance(message.content, str) else message.content
+        as_parts = not dialect.text_content or (dialect.part_content and not isinstance(message.content, str))
+        out["content"] = [{"type": "text", "text": part} for part in parts] if as_parts else "".join(parts)
+    calls = []
+    for made in message.tool_calls:
+        arguments = json.dumps(made.arguments, ensure_ascii=False) if dialect.text_arguments else made.arguments
+        calls.append({"type": "function", "function": {"name": made.name, "arguments": arguments}, "id": made.id})
+    if calls:
+        out["tool_calls"] = calls
+    if message.role == "tool":
+        out |= {"name": message.name, "tool_call_id": message.tool_call_id}
+    return out
+
+
+def trl_templates() -> dict[str, str]:
+    """Name -> Jinja text of every chat template in the installed trl, found without importing it (which is slow)."""
+    spec = importlib.util.find_spec("trl")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "chat_templates"
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jinja"))}
