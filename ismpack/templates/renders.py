@@ -27,6 +27,7 @@ class Renders:
     tools: Sequence[Json] | None
     args: Mapping[str, Json]
     _known: dict[tuple[int, bool], str] = field(default_factory=dict)
+    _opening: str | None = None
 
     def prefix(self, count: int) -> str:
         """The first `count` messages without a generation prompt: E_k is `prefix(k + 1)`."""
@@ -38,10 +39,12 @@ class Renders:
 
     def opening(self) -> str:
         """What the template prints for no message at all; empty if it refuses to render that."""
-        try:
-            return self.prefix(0)
-        except RecordError:
-            return ""
+        if self._opening is None:
+            try:
+                self._opening = self.prefix(0)
+            except RecordError:
+                self._opening = ""
+        return self._opening
 
     def unconditional_header(self) -> str:
         """An assistant header that is printed after every render, asked for or not; empty for most templates.

@@ -27,8 +27,12 @@ class RunEncoder:
     """
 
     def __init__(self, backend_json: str) -> None:
-        self._opening = tokenizers.Tokenizer.from_str(_without_added_tokens(backend_json, prefix=True))
-        self._inner = tokenizers.Tokenizer.from_str(_without_added_tokens(backend_json, prefix=False))
+        content: dict[str, Any] = json.loads(backend_json)
+        content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        without_prefix = {key: _no_prefix(content[key]) for key in ("pre_tokenizer", "normalizer")}
+        self._opening = _tokenizer(content)
+        has_rule = any(content[key] != step for key, step in without_prefix.items())
+        self._inner = _tokenizer(content | without_prefix) if has_rule else self._opening
 
     def encode(
         self, runs: Sequence[str], opening: npt.NDArray[np.bool_]
@@ -54,13 +58,8 @@ class RunEncoder:
         return np.fromiter(flat, np.int32, count=int(offsets[-1])), offsets
 
 
-def _without_added_tokens(backend_json: str, *, prefix: bool) -> str:
-    content: dict[str, Any] = json.loads(backend_json)
-    content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-    if not prefix:
-        content["pre_tokenizer"] = _no_prefix(content["pre_tokenizer"])
-        content["normalizer"] = _no_prefix(content["normalizer"])
-    return json.dumps(content, ensure_ascii=False)
+def _tokenizer(content: dict[str, Any]) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_str(json.dumps(content, ensure_ascii=False))
 
 
 def _no_prefix(step: dict[str, Any] | None) -> dict[str, Any] | None:
