@@ -7,10 +7,11 @@ is used: rendering, encoding and decoding are transformers' own, so this is a se
 twice. Every document's source record is rendered again, up to the last answer that the document holds, and then
 
 - ids:      the document's ids are those of the whole text. Where they are not, every segment encoded by itself gives
-            the document's ids, so the two differ only because a token would cross the border of two segments (or
-            because a SentencePiece tokenizer puts a blank after a control token; counted apart).
+            the document's ids, so the two differ only because a token would cross the border of two segments. (Counted
+            apart: without such a token they differ where a pre-tokenizer looks ahead over the border, or where a
+            SentencePiece tokenizer puts a blank after every control token.)
 - decoding: the ids decode to the text, to the text as the tokenizer normalises it, or to what the tokenizer makes of
-            its own ids of the text.
+            its own ids.
 - answers:  turn by turn, the answer's tokens decode to the answer as rendered with its stop token, they are targets
             all or none as the record's loss flag says, and no other token is.
 
@@ -27,7 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,7 @@ class Reference:
 
     def encode_segments(self, document: Document) -> list[list[int]]:
         """Ids of every segment, encoded alone: with the blank of a first word only where the text begins."""
-        bounds = zip(document.edges, document.edges[1:], strict=False)
-        segments = [document.text[start:end] for start, end in bounds]
+        segments = [document.text[start:end] for start, end in pairwise(document.edges)]
         for i, segment in enumerate(segments[1:], start=1):
             stop = next((s for s in self.stops if segments[i - 1].endswith(s)), None)
             if i % 2 == 0 and stop and self.added[stop]["rstrip"]:
@@ -226,27 +226,28 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def check_batch(documents: list[Document], reference: Reference, summary: Summary) -> None:
-    expected = reference.encode([document.text for document in documents])
-    check_ids(documents, expected, reference, summary)
-    check_decoding(documents, expected, reference, summary)
+    check_decoding(documents, check_ids(documents, reference, summary), reference, summary)
     check_answers(documents, reference, summary)
 
 
-def check_ids(documents: list[Document], expected: list[list[int]], reference: Reference, summary: Summary) -> None:
-    for document, ids in zip(documents, expected, strict=True):
-        if document.ids == ids:
+def check_ids(documents: list[Document], reference: Reference, summary: Summary) -> list[list[int]]:
+    """Compare ids; returns transformers' ids of each document, as a whole or put together from its segments."""
+    expected = reference.encode([document.text for document in documents])
+    for i, document in enumerate(documents):
+        if document.ids == expected[i]:
             summary.counts["equal"] += 1
             continue
         segments = reference.encode_segments(document)
-        for number, segment in enumerate(segments):
-            start, end = document.token_edges[number : number + 2]
-            if segment != document.ids[start:end]:
-                message = f"segment {number}: {document.ids[start:end][:12]} is not {segment[:12]}"
-                summary.fail(document.source, "ids", message)
-                break
-        else:
+        expected[i] = [token_id for segment in segments for token_id in segment]
+        stored = [document.ids[start:end] for start, end in pairwise(document.token_edges)]
+        if stored == segments:
             crossing = reference.token_crosses_edge(document)
-            summary.counts["differ_at_segment_border" if crossing else "differ_in_first_word_blank"] += 1
+            summary.counts["differ_at_segment_border" if crossing else "differ_without_crossing"] += 1
+        else:
+            number = next(k for k, pair in enumerate(zip(stored, segments, strict=True)) if pair[0] != pair[1])
+            message = f"segment {number}: {stored[number][:12]} is not {segments[number][:12]}"
+            summary.fail(document.source, "ids", message)
+    return expected
 
 
 def check_decoding(
@@ -272,8 +273,8 @@ def check_answers(documents: list[Document], reference: Reference, summary: Summ
             ids.append(document.ids[max(start - 1, 0) : end])
             before.append(document.ids[max(start - 1, 0) : start])
             sources.append(f"{document.source} turn {turn}")
-    rows = zip(sources, texts, ids, before, reference.decode(ids), reference.decode(before), strict=True)
-    for source, text, _, held, decoded, prefix in rows:
+    rows = zip(sources, texts, before, reference.decode(ids), reference.decode(before), strict=True)
+    for source, text, held, decoded, prefix in rows:
         summary.counts["answers"] += 1
         if decoded in (prefix + text, prefix + reference.normalise(text)):
             continue

@@ -5,6 +5,7 @@ All text is made up here.
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import json
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from ismpack.data import Conversation, Json, Message, ToolCall
 from ismpack.templates import Dialect
+
+DATE = "2024-02-29"
 
 CLOCK: tuple[dict[str, Json], ...] = (
     {
@@ -45,7 +48,7 @@ def assistant(
 
 
 def call(place: str, number: int = 1) -> ToolCall:
-    return ToolCall(name="get_time", arguments={"place": place}, id=f"call{number:05d}")
+    return ToolCall(name="get_time", arguments={"place": place, "clock": "24h"}, id=f"call{number:05d}")
 
 
 def result(text: str, number: int = 1) -> Message:
@@ -134,7 +137,8 @@ def _as_dict(message: Message, dialect: Dialect) -> dict[str, Any]:
         out["reasoning_content"] = message.reasoning
     if message.content is not None:
         parts = (message.content,) if isinstance(message.content, str) else message.content
-        as_parts = not dialect.text_content or (dialect.part_content and not isinstance(message.content, str))
+        reads_text, reads_parts = message.role in dialect.text_roles, message.role in dialect.part_roles
+        as_parts = not reads_text or (reads_parts and not isinstance(message.content, str))
         out["content"] = [{"type": "text", "text": part} for part in parts] if as_parts else "".join(parts)
     calls = []
     for made in message.tool_calls:
@@ -154,3 +158,11 @@ def trl_templates() -> dict[str, str]:
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "chat_templates"
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jinja"))}
+
+
+class StoppedClock(datetime.datetime):
+    """`datetime` for transformers' renderer: its `strftime_now` asks for `now()`; ours shows DATE at midnight."""
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> StoppedClock:
+        return cls.fromisoformat(DATE).replace(tzinfo=tz)

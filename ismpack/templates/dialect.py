@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ismpack.data import Conversation, Message, ToolCall
+from ismpack.data import ROLES, Conversation, Message, Role, ToolCall
 from ismpack.errors import RecordError
 from ismpack.templates.environment import ChatTemplate
 
@@ -20,27 +20,27 @@ class Dialect:
     """What a template expects.
 
     Attributes:
-        text_content: Reads content that is a string.
-        part_content: Reads content that is a list of `{"type": "text", "text": ...}`.
+        text_roles: Roles whose content it reads as a string.
+        part_roles: Roles whose content it reads as a list of `{"type": "text", "text": ...}`.
         text_arguments: Wants tool arguments as JSON text instead of an object.
     """
 
-    text_content: bool
-    part_content: bool
+    text_roles: frozenset[Role]
+    part_roles: frozenset[Role]
     text_arguments: bool
 
 
 def find_dialect(template: ChatTemplate) -> Dialect:
-    """Try the template on one user message of each kind and on one tool call of each kind."""
-    text, parts = ("probe", [{"type": "text", "text": "probe"}])
-    reads_text = _prints_probe(template, [{"role": "user", "content": text}], odd="'type'")
-    reads_parts = _prints_probe(template, [{"role": "user", "content": parts}], odd="'type'")
+    """Try the template on one message of each role and kind, and on one tool call of each kind."""
+    as_text = frozenset(role for role in ROLES if _prints_probe(template, _chat(role, "probe"), odd="'type'"))
+    parts = [{"type": "text", "text": "probe"}]
+    as_parts = frozenset(role for role in ROLES if _prints_probe(template, _chat(role, parts), odd="'type'"))
     as_object = _prints_probe(template, _call({"key": "probe"}), odd="{'key'")
-    as_text = _prints_probe(template, _call('{"key": "probe"}'), odd='\\"key')
+    as_string = _prints_probe(template, _call('{"key": "probe"}'), odd='\\"key')
     return Dialect(
-        text_content=reads_text or not reads_parts,
-        part_content=reads_parts,
-        text_arguments=as_text and not as_object,
+        text_roles=as_text | (frozenset(ROLES) - as_parts),
+        part_roles=as_parts,
+        text_arguments=as_string and not as_object,
     )
 
 
@@ -55,7 +55,7 @@ def template_messages(conversation: Conversation, dialect: Dialect) -> list[dict
 def _template_message(message: Message, dialect: Dialect) -> dict[str, Any]:
     out: dict[str, Any] = {"role": message.role}
     if message.content is not None:
-        out["content"] = _content(message.content, dialect)
+        out["content"] = _content(message.role, message.content, dialect)
     if message.tool_calls:
         out["tool_calls"] = [_tool_call(call, dialect) for call in message.tool_calls]
     if message.name is not None:
@@ -68,10 +68,10 @@ def _template_message(message: Message, dialect: Dialect) -> dict[str, Any]:
     return out
 
 
-def _content(content: str | tuple[str, ...], dialect: Dialect) -> str | list[dict[str, str]]:
-    if isinstance(content, tuple) and not dialect.part_content:
+def _content(role: Role, content: str | tuple[str, ...], dialect: Dialect) -> str | list[dict[str, str]]:
+    if isinstance(content, tuple) and role not in dialect.part_roles:
         return "".join(content)
-    if isinstance(content, str) and dialect.text_content:
+    if isinstance(content, str) and role in dialect.text_roles:
         return content
     return [{"type": "text", "text": text} for text in ([content] if isinstance(content, str) else content)]
 
@@ -87,17 +87,22 @@ def _tool_call(call: ToolCall, dialect: Dialect) -> dict[str, Any]:
     return {**identity, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
+def _chat(role: Role, content: object) -> list[dict[str, Any]]:
+    """The shortest usual conversation that ends with, or opens with, a message of this role."""
+    message = {"role": role, "content": content}
+    question = {"role": "user", "content": content if role == "assistant" else "question"}
+    if role in ("system", "developer"):
+        return [message, question]
+    if role == "tool":
+        return [*_call({"key": "value"}), message | {"name": "look_up", "tool_call_id": "call00001"}]
+    return [message] if role == "user" else [question, message]
+
+
 def _call(arguments: object) -> list[dict[str, Any]]:
     function = {"name": "look_up", "arguments": arguments}
-    return [
-        {"role": "user", "content": "question"},
-        # Nine letters or digits: Mistral's templates refuse any other id.
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [{"id": "call00001", "type": "function", "function": function}],
-        },
-    ]
+    # Nine letters or digits: Mistral's templates refuse any other id.
+    call = {"id": "call00001", "type": "function", "function": function}
+    return [{"role": "user", "content": "question"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
 
 
 def _prints_probe(template: ChatTemplate, messages: list[dict[str, Any]], *, odd: str) -> bool:

@@ -2,89 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from ismpack.data import Role
 from ismpack.errors import RecordError
-from ismpack.templates.marks import DATA_FIELDS, fresh_root, has_data, mark_field
+from ismpack.templates.marks import Numbering, fresh_root
 from ismpack.templates.renders import Renders
 
 
-def refuse_dropped_data(
-    renders: Renders, roles: Sequence[Role], answers: Sequence[int], allowed: Collection[str]
-) -> None:
-    """Check that every data field of every message up to the last answer is printed, and the tool definitions.
+class PrintedData:
+    """Which pieces of a conversation's data the template prints.
+
+    One render with a mark on every piece shows nearly all of them at once.
 
     Args:
         renders: Renders of the conversation.
-        roles: Role of every message.
-        answers: Indices of the answers.
-        allowed: Fields that need not be printed.
-
-    Raises:
-        RecordError: `data-dropped`, naming message and field.
+        answers: Indices of the answers; what follows the last one is not looked at.
     """
-    for i, field in _unprinted(renders, answers):
-        if field not in allowed:
+
+    def __init__(self, renders: Renders, answers: Sequence[int]) -> None:
+        self._renders = renders
+        self._answers = answers
+        self._end = answers[-1] + 1
+        self._root = fresh_root(renders.prefix(self._end))
+        self._numbering = Numbering(self._root)
+        self._messages = self._numbering.marked(renders.messages[: self._end])
+        self._text = self._render(self._end, prompt=False)
+
+    def refuse_formed_tokens(self, control_pattern: re.Pattern[str]) -> None:
+        """Check that no control token is made of data together with other data or template text; marks break such.
+
+        Raises:
+            RecordError: `special-token-in-data`.
+        """
+        if self._text is None:
+            return
+        plain = control_pattern.findall(self._renders.prefix(self._end))
+        if len(plain) != len(control_pattern.findall(self._text)):
             raise RecordError(
-                f"the chat template never prints {field!r} of message {i} ({roles[i]})",
+                "data and the text around it together give the text of a control token", code="special-token-in-data"
+            )
+
+    def refuse_dropped(self, roles: Sequence[Role], allowed: Collection[str], *, append_only: bool) -> None:
+        """Check that every piece of data is in the stream, and the tool definitions.
+
+        Args:
+            roles: Role of every message.
+            allowed: Fields that need not be printed.
+            append_only: Whether the stream is the last render itself; if the template rewrites history, each piece is
+                looked for in the render that gives its own segment.
+
+        Raises:
+            RecordError: `data-dropped`, naming message and field.
+        """
+        places = self._numbering.places
+        shown = self._numbering.found(self._text) if append_only and self._text is not None else set()
+        missing = [n for n, (_, field) in enumerate(places) if n not in shown and field not in allowed]
+        for number in self._never_shown(missing):
+            i, field = places[number]
+            raise RecordError(
+                f"the chat template never prints {field!r} of message {i} ({roles[i]}), or not all of it",
                 code="data-dropped",
                 hint=f"Use a template that prints it, or accept the loss with --allow-dropped {field}.",
             )
-    if renders.tools and "tools" not in allowed and not _prints_tools(renders, answers):
-        raise RecordError(
-            "the chat template never prints the tool definitions",
-            code="data-dropped",
-            hint="Use a template that prints them, or accept the loss with --allow-dropped tools.",
-        )
+        if self._renders.tools and "tools" not in allowed and not self._prints_tools():
+            raise RecordError(
+                "the chat template never prints the tool definitions",
+                code="data-dropped",
+                hint="Use a template that prints them, or accept the loss with --allow-dropped tools.",
+            )
 
+    def _never_shown(self, numbers: Sequence[int]) -> list[int]:
+        """Pieces that are not in the render that gives their segment: E_k for an answer, the next G for a query."""
+        lost = []
+        texts: dict[tuple[int, bool], set[int]] = {}
+        for number in numbers:
+            i, _ = self._numbering.places[number]
+            answer = next(k for k in self._answers if k >= i)
+            own = (answer + 1, False) if answer == i else (answer, True)
+            if own not in texts:
+                text = self._render(own[0], prompt=own[1])
+                texts[own] = set() if text is None else self._numbering.found(text)
+            if number not in texts[own] and not self._matters(number, *own):
+                lost.append(number)
+        return lost
 
-def _unprinted(renders: Renders, answers: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """Fields that no render of the stream shows.
-
-    One render with a mark in every field shows nearly all of them. A field whose mark is missing there may still be
-    printed earlier (thinking that is stripped later), so it is looked for once more in the render that the stream uses.
-    """
-    end = answers[-1] + 1
-    fields = [
-        (i, field)
-        for i, message in enumerate(renders.messages[:end])
-        for field in DATA_FIELDS
-        if has_data(message.get(field))
-    ]
-    root = fresh_root(renders.prefix(end))
-    marks = {place: f"{root}{number}x" for number, place in enumerate(fields)}
-    marked = list(renders.messages[:end])
-    for (i, field), mark in marks.items():
-        marked[i] = mark_field(marked[i], field, mark)
-    try:
-        text = renders.of(marked)
-    except RecordError:  # the template looks into some value; look at each field alone
-        text = ""
-    for (i, field), mark in marks.items():
-        if mark not in text and not _is_printed(renders, answers, i, field, mark):
-            yield i, field
-
-
-def _is_printed(renders: Renders, answers: Sequence[int], i: int, field: str, mark: str) -> bool:
-    answer = next(k for k in answers if k >= i)
-    is_answer = answer == i
-    end = answer + 1 if is_answer else answer
-    plain = renders.prefix(end) if is_answer else renders.prompt(end)
-    messages = list(renders.messages[:end])
-    messages[i] = mark_field(messages[i], field, mark)
-    try:
-        return renders.of(messages, prompt=not is_answer) != plain
-    except RecordError:  # a template that refuses the changed value has read it
-        return True
-
-
-def _prints_tools(renders: Renders, answers: Sequence[int]) -> bool:
-    # Some templates print the tools beside the last user message only, so every query is looked at.
-    for k in answers:
+    def _matters(self, number: int, count: int, prompt: bool) -> bool:
+        """Whether a render changes with one piece alone; the template may have turned its mark into other text."""
+        plain = self._renders.prompt(count) if prompt else self._renders.prefix(count)
+        messages = Numbering(self._root, only=number).marked(self._renders.messages[:count])
         try:
-            if renders.without_tools(k) != renders.prompt(k):
-                return True
-        except RecordError:
+            return self._renders.of(messages, prompt=prompt) != plain
+        except RecordError:  # a template that refuses the changed value has read it
             return True
-    return False
+
+    def _render(self, count: int, *, prompt: bool) -> str | None:
+        try:
+            return self._renders.of(self._messages[:count], prompt=prompt)
+        except RecordError:
+            return None
+
+    def _prints_tools(self) -> bool:
+        # Some templates print the tools beside the last user message only, so every query is looked at.
+        for k in self._answers:
+            try:
+                if self._renders.without_tools(k) != self._renders.prompt(k):
+                    return True
+            except RecordError:
+                return True
+        return False

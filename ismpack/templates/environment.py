@@ -58,6 +58,8 @@ class ChatTemplate:
                 code="chat-template-invalid",
                 location=Location(path=name, line=error.lineno),
             ) from error
+        except Exception as error:  # Jinja compiles to Python, which has limits of its own
+            raise TokenizerError(f"the {name} cannot be compiled: {error}", code="chat-template-invalid") from error
 
     def render(
         self,
@@ -84,7 +86,7 @@ class ChatTemplate:
                 {"documents": None}
                 | self._variables
                 | dict(args or {})
-                | {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+                | {"messages": messages, "tools": tools and list(tools), "add_generation_prompt": add_generation_prompt}
             )
         except IsmpackError:
             raise
@@ -97,8 +99,7 @@ def _environment(date: str | None) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
     )
-    del environment.filters["random"]
-    del environment.globals["lipsum"]
+    environment.filters["random"] = environment.globals["lipsum"] = _refuse_chance
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _clock(date)
@@ -133,6 +134,13 @@ def _tojson(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
+def _refuse_chance(*_: object, **__: object) -> NoReturn:
+    raise TokenizerError(
+        "the chat template asks for something random, which would make two runs differ",
+        code="chat-template-nondeterministic",
+    )
+
+
 def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
@@ -165,9 +173,10 @@ class _Namespace(jinja2.utils.Namespace):
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # a template may use `self` as a name
         self, *positional = args
-        for name in dict(*positional, **kwargs):
+        attributes = dict(*positional, **kwargs)
+        for name in attributes:
             _Namespace._refuse_private(name)
-        jinja2.utils.Namespace.__init__(self, *positional, **kwargs)
+        jinja2.utils.Namespace.__init__(self, attributes)
 
     def __setitem__(self, name: str, value: Any) -> None:
         _Namespace._refuse_private(name)

@@ -18,18 +18,19 @@ from the template. Conversations that break it are refused (`special-token-in-da
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 from ismpack.data import Conversation, Piece, Segment
 from ismpack.errors import RecordError
 from ismpack.schema import SegmentType
 from ismpack.templates.dialect import Dialect, template_messages
-from ismpack.templates.dropped import refuse_dropped_data
+from ismpack.templates.dropped import PrintedData
 from ismpack.templates.environment import ChatTemplate
-from ismpack.templates.marks import common_prefix, common_suffix, end_of_data, fresh_root, mark_message, strings
-from ismpack.templates.ownership import query_pieces
+from ismpack.templates.marks import append_mark, common_prefix, common_suffix, end_of_data, fresh_root, strings
+from ismpack.templates.ownership import Query
 from ismpack.templates.renders import Renders
 from ismpack.templates.rules import Segmentation, SegmentRules
 
@@ -80,9 +81,11 @@ class _Segmenter:
         answers = [self.answer(k, is_last=k == indices[-1]) for k in indices]
         if not any(answer.loss for answer in answers):
             raise RecordError("every answer's loss flag is off, so nothing would be trained", code="no-target")
-        refuse_dropped_data(self.renders, self.roles, indices, self.rules.allow_dropped)
         pairs = list(pairwise(answers))
         cuts = [self.append_cut(*pair) for pair in pairs]
+        printed = PrintedData(self.renders, indices)
+        printed.refuse_formed_tokens(self.rules.control_pattern)
+        printed.refuse_dropped(self.roles, self.rules.allow_dropped, append_only=None not in cuts)
         if None in cuts:
             self.warnings["history-rewritten"] = None
             if self.rules.on_rewrite == "split":
@@ -138,12 +141,17 @@ class _Segmenter:
         if len(stops) == 1 and not text[stops[0] :].strip():
             return stops[0], True  # nothing follows the only stop token, so no data does
         message, before = self.renders.messages[k], list(self.renders.messages[:k])
-        data_end = end_of_data(message, text, start, lambda changed: self.renders.of([*before, changed]))
+        data_end = end_of_data(message, text, lambda changed: self.renders.of([*before, changed]), start=start)
+        if data_end is None:
+            raise RecordError(
+                f"where the data of message {k} ends cannot be told: the template refuses it when it is changed",
+                code="no-stop-token",
+            )
         closing = [end for end in stops if end > data_end]
         if closing:
             return closing[0], True
         control = self.rules.control_pattern.search(text, data_end)
-        if control and not text[data_end : control.start()].strip():
+        if control and not (text[data_end : control.start()] + text[control.end() :]).strip():
             self.inferred_stop = control.group()
             self.warnings["stop-token-inferred"] = None
             return control.end(), True
@@ -173,8 +181,7 @@ class _Segmenter:
                 code="answer-rewritten",
                 hint="--on-rewrite stitch keeps each answer as it was generated; split makes one sample per answer.",
             )
-        n = len(self.rules.stop_ends(text))
-        ends = self.rules.stop_ends(prompt)
+        n, ends = len(self.stop_ends(text)), self.stop_ends(prompt)
         if n == 0 or not held.terminated or len(ends) < n or not self.cut_is_proven(held, answer, ends[n - 1]):
             raise RecordError(
                 f"the template rewrites the answer in message {held.k}, and where the next query starts is ambiguous",
@@ -184,33 +191,45 @@ class _Segmenter:
             )
         return ends[n - 1]
 
+    def stop_ends(self, text: str) -> list[int]:
+        """Where each stop token ends, the inferred one among them."""
+        ends = self.rules.stop_ends(text)
+        if self.inferred_stop is not None:
+            ends += [match.end() for match in re.finditer(re.escape(self.inferred_stop), text)]
+        return sorted(ends)
+
     def cut_is_proven(self, held: _Answer, answer: _Answer, cut: int) -> bool:
         """Whether the text before the cut ignores the later messages, and the text after it the held answer."""
         prompt, messages = self.renders.prompt(answer.k), self.renders.messages[: answer.k]
         mark = fresh_root(prompt)
-        later = [m if i <= held.k else mark_message(m, mark, blank=True) for i, m in enumerate(messages)]
-        # A tool's name may be printed again beside its result, so names do not count as the answer's data here.
-        earlier = [mark_message(m, mark, names=False) if i == held.k else m for i, m in enumerate(messages)]
+        later = [m if i <= held.k else append_mark(m, mark, blank=True) for i, m in enumerate(messages)]
         try:
-            before = common_prefix(prompt, self.renders.of(later, prompt=True))
-            after = common_suffix(prompt, self.renders.of(earlier, prompt=True))
+            if common_prefix(prompt, self.renders.of(later, prompt=True)) < cut:
+                return False
+            # A tool's name may be printed again beside its result, and a mark in a blank text may appear where nothing
+            # was, so these count only if there is nothing else.
+            for blank, names in product((False, True), (False, True)):
+                changed = append_mark(messages[held.k], mark, blank=blank, names=names)
+                earlier = self.renders.of([*messages[: held.k], changed, *messages[held.k + 1 :]], prompt=True)
+                if earlier != prompt:
+                    return common_suffix(prompt, earlier) >= len(prompt) - cut
         except RecordError:
-            return False
-        return before >= cut and after >= len(prompt) - cut
+            pass
+        return False
 
     def sample(self, answers: Sequence[_Answer], cuts: Sequence[int]) -> tuple[Segment, ...]:
         """Queries and answers in turn; `cuts` says where each query after the first starts in its G."""
         segments: list[Segment] = []
         start, leftover = 0, ""
         for turn, (answer, cut) in enumerate(zip(answers, [0, *cuts], strict=True)):
-            pieces, unowned = query_pieces(
-                self.renders,
-                self.roles,
+            pieces, unowned = Query(
+                renders=self.renders,
+                roles=self.roles,
                 messages=range(start, answer.k),
                 cut=cut,
                 leftover=leftover,
                 control_pattern=self.rules.control_pattern,
-            )
+            ).pieces()
             if unowned:
                 self.warnings["unowned-template-text"] = None
             if pieces:

@@ -38,21 +38,10 @@ class Renders:
         return self._get(count, prompt=True)
 
     def opening(self) -> str:
-        """What the template prints for no message at all; empty if it refuses to render that."""
+        """What the template prints before any message; empty if that cannot be told."""
         if self._opening is None:
-            try:
-                self._opening = self.prefix(0)
-            except RecordError:
-                self._opening = ""
+            self._opening = self._find_opening()
         return self._opening
-
-    def unconditional_header(self) -> str:
-        """An assistant header that is printed after every render, asked for or not; empty for most templates.
-
-        Such a template prints the header even for no message, and the same with and without the generation prompt.
-        """
-        header = self.opening()
-        return header if header and self.prompt(1) == self.prefix(1) and self.prefix(1).endswith(header) else ""
 
     def of(self, messages: Sequence[TemplateMessage], *, prompt: bool = False) -> str:
         """A render of other messages with this conversation's tools and arguments; not kept."""
@@ -61,6 +50,19 @@ class Renders:
     def without_tools(self, count: int) -> str:
         """The first `count` messages without the tool definitions; not kept."""
         return self.template.render(self.messages[:count], add_generation_prompt=True, args=self.args)
+
+    def _find_opening(self) -> str:
+        try:
+            return self.prefix(0)
+        except RecordError:
+            pass
+        # The first message given twice shows its own text: what it adds the second time.
+        try:
+            once, twice = self.prefix(1), self.of([self.messages[0], self.messages[0]])
+        except RecordError:
+            return ""
+        added = twice[len(once) :]
+        return once.removesuffix(added) if added and twice.startswith(once) and once.endswith(added) else ""
 
     def _get(self, count: int, *, prompt: bool) -> str:
         key = (count, prompt)
