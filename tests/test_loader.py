@@ -172,12 +172,13 @@ def test_control_tokens_are_all_added_tokens_with_their_flags(tmp_path: Path) ->
     tokenizer = letters()
     tokenizer.add_tokens([AddedToken("<l>", lstrip=True), AddedToken("<w>", rstrip=True, single_word=True)])
     tokenizer.save(str(tmp_path / "t.json"))
-    plain = {"lstrip": False, "rstrip": False, "single_word": False}
+    plain = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+    added = {**plain, "normalized": True}
     assert load_tokenizer(str(tmp_path / "t.json")).control_tokens == {
         "<end>": ControlToken(content="<end>", id=4, special=True, **plain),
-        "<think>": ControlToken(content="<think>", id=5, special=False, **plain),
-        "<l>": ControlToken(content="<l>", id=6, special=False, **{**plain, "lstrip": True}),
-        "<w>": ControlToken(content="<w>", id=7, special=False, lstrip=False, rstrip=True, single_word=True),
+        "<think>": ControlToken(content="<think>", id=5, special=False, **added),
+        "<l>": ControlToken(content="<l>", id=6, special=False, **{**added, "lstrip": True}),
+        "<w>": ControlToken(content="<w>", id=7, special=False, **{**added, "rstrip": True, "single_word": True}),
     }
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ismpack.data import Piece, SampleBatch, Segment
 from ismpack.errors import RecordError
-from ismpack.templates.rules import any_of
 from ismpack.tokenization import SampleTokenizer, TokenizerFiles, load_tokenizer
 from ismpack.tokenization.encoder import RunEncoder
 from ismpack.tokenization.runs import RUN, RunCutter, RunTable
@@ -36,7 +35,7 @@ def files_of(tokenizer: Tokenizer) -> TokenizerFiles:
 
 def sample_tokenizer_of(tokenizer: Tokenizer) -> SampleTokenizer:
     files = files_of(tokenizer)
-    return SampleTokenizer(files, any_of(files.control_tokens))
+    return SampleTokenizer(files)
 
 
 def query(*pieces: tuple[str, int] | str, turn: int = 0) -> Segment:
@@ -91,7 +90,7 @@ def ids_of(tokenizer: SampleTokenizer, segments: Sequence[Segment]) -> list[int]
 def cut(tokens: Sequence[AddedToken], *samples: Sequence[Segment]) -> RunTable:
     """The table with control token ids 10, 11, ... in the order given."""
     control = files_of(by_hand(*tokens)).control_tokens
-    return RunCutter(control, any_of(control)).cut(samples)
+    return RunCutter(control).cut(samples)
 
 
 def plain(*contents: str) -> list[AddedToken]:
@@ -337,10 +336,10 @@ def test_a_prepend_that_is_the_whole_normalizer_is_switched_off_inside() -> None
     assert encoded(tokenizer, ("ab", False), ("ab", True)) == [["ab"], ["▁ab"]]
 
 
-def test_the_blanks_between_words_survive_in_an_inner_run() -> None:
+def test_the_blanks_between_words_survive_where_words_are_split_first() -> None:
     tokenizer = words(pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace("always")]))
     assert tokenizer.encode("ab cd").tokens == ["▁ab", "▁cd"]
-    assert encoded(tokenizer, ("ab cd", False)) == [["ab", "▁cd"]]
+    assert encoded(tokenizer, ("ab cd", False)) == [["▁ab", "▁cd"]]
 
 
 def test_added_tokens_in_a_run_are_plain_text_special_or_not() -> None:
@@ -716,6 +715,7 @@ NAMES = st.sampled_from(sorted(LIBRARIES))
 
 @given(NAMES, st.lists(st.sampled_from([*MARKS, *STRIPPING, *WORDS]), min_size=1, max_size=12).map("".join))
 def test_one_segment_gives_the_librarys_ids_of_the_text(name: str, text: str) -> None:
+    assume(LIBRARIES[name].encode(text).ids)
     assert ids_of(OURS[name], [query(text), answer("<|im_end|><e>")])[:-1] == [
         *LIBRARIES[name].encode(text).ids,
         *LIBRARIES[name].encode("<|im_end|><e>").ids[:-1],
@@ -751,6 +751,7 @@ def test_segments_give_the_librarys_ids_of_the_stream_unless_a_token_crosses_a_b
 ) -> None:
     alphabet, stop = STREAMS[name]
     texts = data.draw(st.lists(st.lists(st.sampled_from(alphabet), max_size=5).map("".join), min_size=2, max_size=7))
+    assume(LIBRARIES[name].encode(texts[0]).ids)
     ends = data.draw(st.sampled_from(["", stop]))
     stopped = [f"{text}a{ends}" if i % 2 else text for i, text in enumerate(texts)]
     stream = LIBRARIES[name].encode("".join(stopped))
@@ -773,7 +774,7 @@ def test_a_text_over_the_sample_tokenizer_decodes_to_itself(sample_tokenizer: st
         "<|im_start|>user\nWas heißt 你好? 🌊\n<|im_end|>\n<|im_start|>assistant\n",
         "\n\n<think>\n</think>Hello!<|im_end|>",
     ]
-    ids = ids_of(SampleTokenizer(files, any_of(files.control_tokens)), alternating(texts))
+    ids = ids_of(SampleTokenizer(files), alternating(texts))
     library = Tokenizer.from_str(files.backend_json)
     assert library.decode(ids, skip_special_tokens=False) == "".join(texts)
     assert ids.count(files.control_tokens["<think>"].id) == 1

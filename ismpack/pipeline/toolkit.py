@@ -87,7 +87,7 @@ def make_toolkit(options: ConvertOptions) -> Toolkit:
         files=files,
         templates=templates,
         rules=rules,
-        tokenizer=SampleTokenizer(files, rules.control_pattern),
+        tokenizer=SampleTokenizer(files),
         _compiled=compiled,
     )
 

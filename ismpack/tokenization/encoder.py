@@ -29,7 +29,9 @@ class RunEncoder:
     def __init__(self, backend_json: str) -> None:
         content: dict[str, Any] = json.loads(backend_json)
         content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        without_prefix = {key: _no_prefix(content[key]) for key in ("pre_tokenizer", "normalizer")}
+        if content["model"].get("dropout"):  # merges left out by chance would make two runs differ
+            content["model"]["dropout"] = None
+        without_prefix = {key: content[key] and _no_prefix(content[key]) for key in ("pre_tokenizer", "normalizer")}
         self._opening = _tokenizer(content)
         has_rule = any(content[key] != step for key, step in without_prefix.items())
         self._inner = _tokenizer(content | without_prefix) if has_rule else self._opening
@@ -62,18 +64,19 @@ def _tokenizer(content: dict[str, Any]) -> tokenizers.Tokenizer:
     return tokenizers.Tokenizer.from_str(json.dumps(content, ensure_ascii=False))
 
 
-def _no_prefix(step: dict[str, Any] | None) -> dict[str, Any] | None:
+def _no_prefix(step: dict[str, Any]) -> dict[str, Any] | None:
     """A normalizer or pre-tokenizer with every rule switched off that adds a blank before the first word."""
-    if step is None:
-        return None
-    kind = step["type"]
-    if kind == "Sequence":
-        key = "normalizers" if "normalizers" in step else "pretokenizers"
-        return {**step, key: [part for part in map(_no_prefix, step[key]) if part is not None]}
-    if kind == "Prepend":
-        return None
-    if kind == "Metaspace":
-        return {**step, "prepend_scheme": "never"}
-    if kind == "ByteLevel":
-        return {**step, "add_prefix_space": False}
+    match step:
+        case {"type": "Sequence", "normalizers": steps}:
+            return {**step, "normalizers": [part for part in map(_no_prefix, steps) if part is not None]}
+        case {"type": "Sequence", "pretokenizers": [first, *others]}:
+            # A later step sees the words that the first has cut, and its blank stands for the one between them. Only
+            # tokenizers that forget white space do that (T5's kind); there a run keeps its blank, as in the library.
+            return {**step, "pretokenizers": [part for part in (_no_prefix(first), *others) if part is not None]}
+        case {"type": "Prepend"}:
+            return None
+        case {"type": "Metaspace"}:
+            return {**step, "prepend_scheme": "never"}
+        case {"type": "ByteLevel"}:
+            return {**step, "add_prefix_space": False}
     return step

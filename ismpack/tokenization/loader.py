@@ -20,6 +20,7 @@ from ismpack.data import Json
 from ismpack.errors import Location, TokenizerError
 
 GENERATION_CONFIG = "generation_config.json"
+_TOKEN_KEYS = ("content", "id", "special", "lstrip", "rstrip", "single_word", "normalized")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class ControlToken:
         lstrip: It swallows white space before it.
         rstrip: It swallows white space after it.
         single_word: It is no token when letters or digits touch it.
+        normalized: It is looked for after the tokens that are not normalized.
     """
 
     content: str
@@ -41,6 +43,7 @@ class ControlToken:
     lstrip: bool
     rstrip: bool
     single_word: bool
+    normalized: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +109,15 @@ def _from_pretrained(name: str) -> TokenizerFiles:
     import transformers  # noqa: PLC0415 - takes more than a second, and `inspect` of a shard needs none of it
     from transformers.utils import cached_file  # noqa: PLC0415
 
+    what = f"the tokenizer {name!r}"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        what = f"{GENERATION_CONFIG} of {name!r}"
         config_path = cached_file(name, GENERATION_CONFIG, _raise_exceptions_for_missing_entries=False)
     except Exception as error:  # hub, file and format errors have no common base
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise TokenizerError(
-            f"cannot load the tokenizer {name!r}: {reason[0]}",
+            f"cannot load {what}: {reason[:300]}",
             code="tokenizer-invalid" if Path(name).is_dir() else "tokenizer-not-found",
             hint="Give a directory with tokenizer.json, the file itself, or a hub name such as org/model.",
         ) from error
@@ -146,10 +151,7 @@ def _files(
     model = content["model"]
     unknown = backend.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
     control = {
-        token["content"]: ControlToken(
-            **{key: token[key] for key in ("content", "id", "special", "lstrip", "rstrip", "single_word")}
-        )
-        for token in content["added_tokens"]
+        token["content"]: ControlToken(**{key: token[key] for key in _TOKEN_KEYS}) for token in content["added_tokens"]
     }
     eos = _eos_ids(generation_config) + ([] if eos_id is None else [eos_id])
     return TokenizerFiles(
@@ -171,8 +173,19 @@ def _eos_ids(generation_config: str | None) -> list[int]:
         value = json.loads(generation_config).get("eos_token_id")
     except (ValueError, AttributeError) as error:
         raise TokenizerError(f"{GENERATION_CONFIG} is not a JSON object: {error}", code="tokenizer-invalid") from error
-    return [] if value is None else [value] if isinstance(value, int) else list(value)
+    ids = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(type(one) is int and one >= 0 for one in ids):
+        raise TokenizerError(
+            f"eos_token_id in {GENERATION_CONFIG} is neither a token id nor a list of them: {json.dumps(value)}",
+            code="tokenizer-invalid",
+        )
+    return ids
 
 
 def _read_text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(
+            f"cannot read {path.name}: {error}", code="tokenizer-invalid", location=Location(path=str(path))
+        ) from error

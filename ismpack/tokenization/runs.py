@@ -10,7 +10,8 @@ The result is a table of atoms in stream order. An atom is a control token, or a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ismpack.data import Piece, Segment
@@ -18,8 +19,6 @@ from ismpack.tokenization.loader import ControlToken
 
 # Unicode White_Space, which is what the tokenizers library strips; Python's str.strip() takes \x1c-\x1f as well.
 _SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_SPACES = re.compile(f"[{_SPACE}]*")
-_FINAL_SPACES = re.compile(f"[{_SPACE}]*\\Z")
 
 RUN = -1
 """`RunTable.atom_ids` of an atom that is (a part of) a run."""
@@ -70,12 +69,15 @@ class RunCutter:
 
     Args:
         control_tokens: Every added token, by content.
-        pattern: Matches any of them, the longest first.
     """
 
-    def __init__(self, control_tokens: Mapping[str, ControlToken], pattern: re.Pattern[str]) -> None:
+    def __init__(self, control_tokens: Mapping[str, ControlToken]) -> None:
         self._tokens = control_tokens
-        self._pattern = pattern
+        # The library looks for tokens that are not normalized first, and for the others in what is left.
+        self._patterns = [
+            _any_of(content for content, token in control_tokens.items() if token.normalized == normalized)
+            for normalized in (False, True)
+        ]
 
     def cut(self, samples: Sequence[Sequence[Segment]]) -> RunTable:
         """The runs and atoms of a batch; segments are numbered through the batch."""
@@ -86,19 +88,33 @@ class RunCutter:
             # query reaches into the answer: the model generates what stands there.
             swallow = False
             for position, segment in enumerate(segments):
+                swallow = swallow and not segment.is_answer
                 swallow = self._cut_segment(table, segment, number, swallow=swallow, first=position == 0)
-                swallow = swallow and segment.is_answer
                 number += 1
         return table
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
+        """Control tokens of a text, in order."""
+        first, second = self._patterns
+        start = 0
+        for match in first.finditer(text):
+            if _is_kept(self._tokens[match.group()], text, match):
+                yield from self._between(second, text, start, match.start())
+                yield match
+                start = match.end()
+        yield from self._between(second, text, start, len(text))
+
+    def _between(self, pattern: re.Pattern[str], text: str, start: int, end: int) -> Iterator[re.Match[str]]:
+        for match in pattern.finditer(text, start, end):
+            if _is_kept(self._tokens[match.group()], text, match):
+                yield match
 
     def _cut_segment(self, table: RunTable, segment: Segment, number: int, *, swallow: bool, first: bool) -> bool:
         """Append one segment; returns whether its last control token swallows what follows it."""
         text = segment.text
         start = _after_spaces(text, 0) if swallow else 0
-        for match in self._pattern.finditer(text):
+        for match in self._matches(text):
             token = self._tokens[match.group()]
-            if token.single_word and _touches_word(text, match.start(), match.end()):
-                continue
             end = _before_spaces(text, start, match.start()) if token.lstrip else match.start()
             if end > start:
                 table.add_run(_parts(segment.pieces, start, end), number, opening=first and start == 0)
@@ -109,6 +125,16 @@ class RunCutter:
             table.add_run(_parts(segment.pieces, start, len(text)), number, opening=first and start == 0)
             swallow = False
         return swallow
+
+
+def _any_of(contents: Iterable[str]) -> re.Pattern[str]:
+    """Matches any of the texts, the longest first; nothing if there are none."""
+    longest_first = sorted(contents, key=lambda content: (-len(content), content))
+    return re.compile("|".join(map(re.escape, longest_first)) if longest_first else r"(?!)")
+
+
+def _is_kept(token: ControlToken, text: str, match: re.Match[str]) -> bool:
+    return not (token.single_word and _touches_word(text, match.start(), match.end()))
 
 
 def _parts(pieces: Sequence[Piece], start: int, end: int) -> list[Piece]:
@@ -126,13 +152,11 @@ def _clip(pieces: Sequence[Piece], start: int, end: int) -> Iterator[Piece]:
 
 
 def _after_spaces(text: str, start: int) -> int:
-    match = _SPACES.match(text, start)
-    return match.end() if match else start
+    return len(text) - len(text[start:].lstrip(_SPACE))
 
 
 def _before_spaces(text: str, start: int, end: int) -> int:
-    match = _FINAL_SPACES.search(text, start, end)
-    return match.start() if match else end
+    return start + len(text[start:end].rstrip(_SPACE))
 
 
 def _touches_word(text: str, start: int, end: int) -> bool:
@@ -140,4 +164,6 @@ def _touches_word(text: str, start: int, end: int) -> bool:
 
 
 def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
+    r"""Whether the tokenizers library counts a character as part of a word (`\w` of the regex crate)."""
+    category = unicodedata.category(character)
+    return category[0] in "LM" or category in ("Nd", "Nl", "Pc") or character in "\u200c\u200d"

@@ -7,7 +7,6 @@ the whole run.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,12 +24,11 @@ class SampleTokenizer:
 
     Args:
         files: The tokenizer.
-        control_pattern: Matches any control token's text, the longest first.
     """
 
-    def __init__(self, files: TokenizerFiles, control_pattern: re.Pattern[str]) -> None:
+    def __init__(self, files: TokenizerFiles) -> None:
         self._encoder = RunEncoder(files.backend_json)
-        self._cutter = RunCutter(files.control_tokens, control_pattern)
+        self._cutter = RunCutter(files.control_tokens)
         # The unknown token is often an added token too, yet text that the model cannot spell rightly becomes it.
         self._control_ids = np.array(
             [token.id for token in files.control_tokens.values() if token.id != files.unknown_id], np.int32
@@ -48,7 +46,8 @@ class SampleTokenizer:
 
         Returns:
             The samples that could be used, in order, and for each other one (by index) why not:
-            `special-token-in-data` if plain text became a control token, `empty-answer` if an answer has no token.
+            `special-token-in-data` if plain text became a control token, `empty-answer` if an answer has no token,
+            `empty-query` if the sample would begin with an answer.
         """
         table = self._cutter.cut(samples)
         ids, offsets = self._encoder.encode(table.runs, np.array(table.opening, np.bool_))
@@ -57,7 +56,7 @@ class SampleTokenizer:
         segment_samples = np.repeat(np.arange(len(samples)), [len(sample) for sample in samples])
         atom_segments = np.array(table.atom_segments, np.int64)
         refused = self._refuse_control_ids(table, ids, offsets, segment_samples)
-        refused |= _refuse_empty_answers(samples, atom_segments, lengths)
+        refused |= _refuse_empty_segments(samples, atom_segments, lengths)
         batch = _assemble(samples, ids, atom_ids, np.array(table.atom_types, np.uint8), atom_segments, lengths)
         sample_lengths = np.bincount(segment_samples[atom_segments], weights=lengths, minlength=len(samples)).astype(
             np.int32
@@ -135,16 +134,23 @@ def _assemble(
     return ids, np.repeat(atom_types, lengths), np.repeat(turns, lengths), np.repeat(losses, lengths)
 
 
-def _refuse_empty_answers(
+def _refuse_empty_segments(
     samples: Sequence[Sequence[Segment]], atom_segments: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> Mapping[int, RecordError]:
-    sample_of = [(i, segment.is_answer) for i, sample in enumerate(samples) for segment in sample]
-    tokens = np.bincount(atom_segments, weights=lengths, minlength=len(sample_of))
-    return {
-        sample_of[number][0]: RecordError("an answer's text gives no token at all", code="empty-answer")
-        for number in np.flatnonzero(tokens == 0).tolist()
-        if sample_of[number][1]
-    }
+    """Samples with an answer of no token, or with none before their first answer."""
+    owners = [(i, segment.is_answer) for i, sample in enumerate(samples) for segment in sample]
+    tokens = np.bincount(atom_segments, weights=lengths, minlength=len(owners))
+    refused = {}
+    number = 0
+    for i, sample in enumerate(samples):
+        if sample and (sample[0].is_answer or not tokens[number]):
+            refused[i] = RecordError("the text before the first answer gives no token at all", code="empty-query")
+        number += len(sample)
+    for number in np.flatnonzero(tokens == 0).tolist():
+        i, is_answer = owners[number]
+        if is_answer:
+            refused[i] = RecordError("an answer's text gives no token at all", code="empty-answer")
+    return refused
 
 
 def _shared(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> int:
