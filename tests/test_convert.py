@@ -385,3 +385,25 @@ def test_large_inputs_are_dealt_out_in_strides_and_every_shard_verifies(convert:
     first_shard = lines[: loaded.manifest.shards[0].documents]
     assert (np.diff(first_shard) > 1).sum() > 3  # strides: the first shard takes every other chunk
     assert ismpack.verify(tmp_path / "out").ok
+
+
+def test_every_inferred_stop_token_is_a_stop_token_of_the_dataset(convert: Convert, tmp_path: Path) -> None:
+    """As in gpt-oss, calls and final answers end with different tokens; here neither is listed."""
+    source = tmp_path / "a.jsonl"
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": "b"}}}
+    messages = [
+        {"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "y"}, {"role": "assistant", "content": "z"},
+    ]  # fmt: skip
+    source.write_text(json.dumps({"messages": messages}) + "\n", encoding="utf-8")
+    template = tmp_path / "t.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ m.role }}:{{ m.content or '' }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}"
+        "{{ '<tool_call>' if m.tool_calls else '</tool_call>' if m.role == 'assistant' }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+        encoding="utf-8",
+    )
+    report = convert(str(source), chat_template=str(template))
+    assert report.inferred_stops == ("</tool_call>", "<tool_call>")
+    assert {4094, 4095} <= set(ismpack.load(tmp_path / "out").manifest.stop_ids)

@@ -764,13 +764,13 @@ def test_an_answer_of_which_nothing_is_printed_is_refused() -> None:
 def test_an_unlisted_control_token_after_the_data_is_taken_with_a_warning() -> None:
     found = segmented(CHATML, chat(user("Hi"), assistant("Hello"), user("Bye"), assistant("See you")), stops="</s>")
     assert found.warnings == ("stop-token-inferred",)
-    assert found.inferred_stop == "<|im_end|>"
+    assert found.inferred_stops == {"<|im_end|>"}
     assert [part.text for part in found.samples[0] if part.is_answer] == ["Hello<|im_end|>", "See you<|im_end|>"]
 
 
 def test_an_inferred_stop_token_serves_for_stitching_too() -> None:
     found = segmented(STRIPPING, THOUGHTS, stops="</s>")
-    assert found.inferred_stop == "<|im_end|>"
+    assert found.inferred_stops == {"<|im_end|>"}
     assert texts(found) == texts(segmented(STRIPPING, THOUGHTS))
 
 

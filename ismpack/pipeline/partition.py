@@ -116,8 +116,7 @@ class Partition:
             self._reject(error.at(record.location), record.source_id)
             return
         self.tally.warnings.update(segmentation.warnings)
-        if segmentation.inferred_stop is not None:
-            self.tally.inferred_stops.add(segmentation.inferred_stop)
+        self.tally.inferred_stops |= segmentation.inferred_stops
         self._pending.append(_Pending(record, segmentation.samples))
         self._characters += sum(len(piece.text) for s in segmentation.samples for seg in s for piece in seg.pieces)
 

@@ -97,8 +97,8 @@ def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tu
     for error in (*refused.values(), *fitted.refused.values()):
         raise error
     warnings = [f"{code} ({WARNINGS[code]})" for code in segmentation.warnings]
-    if segmentation.inferred_stop is not None:
-        warnings.append(f"{segmentation.inferred_stop!r} closes the answers but is not listed as stop token")
+    stops = sorted(segmentation.inferred_stops)
+    warnings += [f"{token!r} closes an answer but is not listed as stop token" for token in stops]
     if fitted.cut:
         warnings.append(
             f"the last {fitted.cut_turns} turns ({fitted.cut_tokens:,} tokens) are cut off to fit in "

@@ -18,7 +18,6 @@ from the template. Conversations that break it are refused (`special-token-in-da
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -32,7 +31,7 @@ from ismpack.templates.environment import ChatTemplate
 from ismpack.templates.marks import append_mark, common_prefix, common_suffix, end_of_data, fresh_root, strings
 from ismpack.templates.ownership import Query
 from ismpack.templates.renders import Renders
-from ismpack.templates.rules import Segmentation, SegmentRules
+from ismpack.templates.rules import Segmentation, SegmentRules, any_of
 
 
 def segment(conversation: Conversation, template: ChatTemplate, dialect: Dialect, rules: SegmentRules) -> Segmentation:
@@ -73,7 +72,7 @@ class _Segmenter:
             args=conversation.template_args,
         )
         self.warnings: dict[str, None] = {}
-        self.inferred_stop: str | None = None
+        self.inferred_stops: set[str] = set()
 
     def run(self) -> Segmentation:
         self.refuse_control_tokens()
@@ -94,7 +93,9 @@ class _Segmenter:
         return self.done([self.sample(answers, found)])
 
     def done(self, samples: list[tuple[Segment, ...]]) -> Segmentation:
-        return Segmentation(samples=tuple(samples), warnings=tuple(self.warnings), inferred_stop=self.inferred_stop)
+        return Segmentation(
+            samples=tuple(samples), warnings=tuple(self.warnings), inferred_stops=frozenset(self.inferred_stops)
+        )
 
     def refuse_control_tokens(self) -> None:
         """Check the precondition of every text rule below."""
@@ -151,8 +152,8 @@ class _Segmenter:
         if closing:
             return closing[0], True
         control = self.rules.control_pattern.search(text, data_end)
-        if control and not (text[data_end : control.start()] + text[control.end() :]).strip():
-            self.inferred_stop = control.group()
+        if control and not text[control.end() :].strip():  # nothing else could close the answer
+            self.inferred_stops.add(control.group())
             self.warnings["stop-token-inferred"] = None
             return control.end(), True
         if not self.rules.allow_unterminated:
@@ -192,11 +193,9 @@ class _Segmenter:
         return ends[n - 1]
 
     def stop_ends(self, text: str) -> list[int]:
-        """Where each stop token ends, the inferred one among them."""
-        ends = self.rules.stop_ends(text)
-        if self.inferred_stop is not None:
-            ends += [match.end() for match in re.finditer(re.escape(self.inferred_stop), text)]
-        return sorted(ends)
+        """Where each stop token ends, inferred ones among them."""
+        stops = any_of(self.rules.stop_tokens | self.inferred_stops)
+        return [match.end() for match in stops.finditer(text)]
 
     def cut_is_proven(self, held: _Answer, answer: _Answer, cut: int) -> bool:
         """Whether the text before the cut ignores the later messages, and the text after it the held answer."""

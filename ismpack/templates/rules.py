@@ -54,12 +54,12 @@ class Segmentation:
         samples: Segments of each sample, query and answer in turn; several samples when a rewritten conversation is
             split.
         warnings: Warning codes, each at most once.
-        inferred_stop: The control token taken as stop token where no listed one closes an answer.
+        inferred_stops: Control tokens taken as stop tokens where no listed one closes an answer.
     """
 
     samples: tuple[tuple[Segment, ...], ...]
     warnings: tuple[str, ...] = ()
-    inferred_stop: str | None = None
+    inferred_stops: frozenset[str] = frozenset()
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str]:
