@@ -171,6 +171,13 @@ def test_inspect_shows_a_row_a_document_and_a_raw_record(folder: Path) -> None:
     assert record.returncode == 0
     assert "trailing-query-dropped" in record.stdout
     assert run("inspect", "out", "--row", "9999", cwd=folder).returncode == 2
+    (folder / "out/tokenizer/tokenizer.json").unlink()
+    broken = run("inspect", "out", cwd=folder)
+    assert (broken.returncode, broken.stdout) == (2, "")
+    assert (
+        broken.stderr
+        == "error[tokenizer-invalid]: cannot read out/tokenizer/tokenizer.json: No such file or directory\n"
+    )
 
 
 def test_inspect_shows_why_a_raw_record_is_refused(folder: Path) -> None:

@@ -73,7 +73,7 @@ def _refuse(name: str, value: int | None, why: str) -> None:
 
 
 def _row_view(path: str, row: int, document: int | None) -> PackView:
-    from ismpack.errors import UsageError
+    from ismpack.errors import TokenizerError, UsageError
     from ismpack.reader import load
     from ismpack.tokenization.texts import TokenTexts
     from ismpack.view import PackView
@@ -84,7 +84,11 @@ def _row_view(path: str, row: int, document: int | None) -> PackView:
         pack = whole if document is None else whole.document(document)
     except IndexError as error:
         raise UsageError(f"{path} has no {error}", code="bad-selector") from None
-    texts = TokenTexts((Path(path) / "tokenizer" / "tokenizer.json").read_bytes())
+    tokenizer = Path(path) / "tokenizer" / "tokenizer.json"
+    try:
+        texts = TokenTexts(tokenizer.read_bytes())
+    except OSError as error:
+        raise TokenizerError(f"cannot read {tokenizer}: {error.strerror}", code="tokenizer-invalid") from error
     return PackView(
         pack=pack,
         texts=texts.texts(pack.input_ids),

@@ -58,4 +58,6 @@ def _show(console: Console, report: VerifyReport) -> None:
         click.echo(f"{printable(report.directory)}: sound ({seen})")
     else:
         found = ", ".join(f"{check} {count:,}" for check, count in counts.items())
-        click.echo(f"{printable(report.directory)}: {len(report.findings):,} findings: {found} ({seen})")
+        click.echo(
+            f"{printable(report.directory)}: {len(report.findings):,} finding{'s' * (len(report.findings) != 1)}: {found} ({seen})"
+        )

@@ -19,6 +19,8 @@ from ismpack.sources import Chunk, read
 _FLUSH_CHARACTERS = 8 << 20
 """Rendered text that is collected before it is tokenized in one call."""
 
+_REPORT_RECORDS = 100
+
 
 @dataclass(slots=True)
 class Tally:
@@ -69,7 +71,7 @@ class Partition:
 
     Args:
         toolkit: Tokenizer, template and rules.
-        on_progress: Called after each batch with the records read since the last call.
+        on_progress: Called now and then with the number of records read since the last call.
     """
 
     def __init__(self, toolkit: Toolkit, on_progress: Callable[[int], None] = lambda _: None) -> None:
@@ -100,9 +102,12 @@ class Partition:
                 self._reject(item, _source_id(chunk, item))
             if self._characters >= _FLUSH_CHARACTERS:
                 self._flush()
+            if self.tally.records - self._reported >= _REPORT_RECORDS:
+                self._report()
             if self.tally.records == limit:
                 break
         self._flush()
+        self._report()
         self.tally.rejected.sort(key=lambda entry: entry[0])
         options = self._toolkit.options
         return pack(_concatenate(self._batches), options.max_length, options.packing, seed)
@@ -148,6 +153,8 @@ class Partition:
             self._settle(owners, refused, {tokenized[i] for i in fitted.dropped})
         self._pending.clear()
         self._characters = 0
+
+    def _report(self) -> None:
         self._on_progress(self.tally.records - self._reported)
         self._reported = self.tally.records
 
