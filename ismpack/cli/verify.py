@@ -58,6 +58,6 @@ def _show(console: Console, report: VerifyReport) -> None:
         click.echo(f"{printable(report.directory)}: sound ({seen})")
     else:
         found = ", ".join(f"{check} {count:,}" for check, count in counts.items())
-        click.echo(
-            f"{printable(report.directory)}: {len(report.findings):,} finding{'s' * (len(report.findings) != 1)}: {found} ({seen})"
-        )
+        number = len(report.findings)
+        noun = "finding" if number == 1 else "findings"
+        click.echo(f"{printable(report.directory)}: {number:,} {noun}: {found} ({seen})")
