@@ -23,7 +23,7 @@ CODES: dict[str, str] = {
     "bad-option": "An option has a value that does not exist or contradicts another option.",
     "input-not-found": "An input path does not exist, or a glob matches nothing.",
     "duplicate-input": "The same file is given twice.",
-    "output-inside-input": "The output directory is, or lies inside, an input.",
+    "output-inside-input": "The output directory holds an input, or lies inside an input directory.",
     # whole input files
     "input-unreadable": "An input cannot be opened or read.",
     "input-not-json": "A whole file is no JSON (UTF-16, an archive, a web page, a Git LFS pointer).",
@@ -77,6 +77,7 @@ CODES: dict[str, str] = {
     "output-exists": "The output directory holds another dataset or other files.",
     "output-locked": "Another run is writing to the output directory.",
     "output-unwritable": "The output directory cannot be written.",
+    "os-error": "The operating system refused to read or write a file.",
     "too-many-rejects": "More records were rejected than --max-rejected allows.",
     "nothing-to-train": "No conversation was left, so nothing was published.",
     # datasets

@@ -187,6 +187,19 @@ def read_manifest(directory: str | Path) -> Manifest:
         raise DatasetError(f"{MANIFEST_NAME} is not valid: {error}", code="manifest-invalid", location=where) from error
 
 
+def damaged_files(directory: str | Path, manifest: Manifest) -> list[str]:
+    """Listed files that are missing or have another size; `ismpack.verify` looks closer."""
+    root = Path(directory)
+    return [entry.name for entry in manifest.files if not _has_size(root / entry.name, entry.bytes)]
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Version:
     format_version: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
@@ -17,6 +18,11 @@ Overlong: TypeAlias = Literal["turns", "drop", "error"]
 Loss: TypeAlias = Literal["all", "last"]
 OnRewrite: TypeAlias = Literal["stitch", "split", "error"]
 OnError: TypeAlias = Literal["skip", "stop"]
+
+MAX_LENGTH = 10_000_000
+"""Tokens per pack at most; a record batch of packs must stay below 2**31 tokens."""
+
+_DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "packing": get_args(Packing),
@@ -76,21 +82,33 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         """Check every field, naming the option as the user types it."""
+        for name in ("stop_tokens", "allow_dropped", "with_columns"):
+            if isinstance(getattr(self, name), str):
+                raise _bad(name.replace("_", "-"), getattr(self, name), "it is a sequence of names, not one text")
         for name, choices in _CHOICES.items():
             _check_choice(name, getattr(self, name), choices)
         for column in self.with_columns:
             _check_choice("with", column, tuple(DERIVED_COLUMNS))
-        if self.max_length < 2:
-            raise _bad("max-length", self.max_length, "a pack holds at least a query and an answer token")
+        for field_name in self.allow_dropped:
+            _check_choice("allow_dropped", field_name, _DROPPABLE)
+        self._check_numbers()
+        _check_date(self.date)
+        for name in self.template_args:
+            if name in ("messages", "tools", "add_generation_prompt"):
+                raise _bad("template-arg", name, "it is what the conversation itself gives to the template")
+        try:
+            json.dumps(self.identity(), allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            hint = f"Options and template arguments are JSON and UTF-8 text ({error})."
+            raise UsageError("an option cannot be written down", code="bad-option", hint=hint) from error
+
+    def _check_numbers(self) -> None:
+        if not isinstance(self.max_length, int) or not 2 <= self.max_length <= MAX_LENGTH:
+            raise _bad("max-length", self.max_length, f"a pack holds from 2 to {MAX_LENGTH:,} tokens")
         if self.limit is not None and self.limit < 1:
             raise _bad("limit", self.limit, "it counts records, from 1")
         if not 0 <= self.max_rejected <= 1:
             raise _bad("max-rejected", self.max_rejected, "it is a share of the records, from 0 to 1")
-        if self.date is not None:
-            try:
-                datetime.date.fromisoformat(self.date)
-            except ValueError:
-                raise _bad("date", self.date, "write it as YYYY-MM-DD") from None
 
     def identity(self) -> dict[str, object]:
         """The options that decide the dataset's bytes, as JSON.
@@ -100,7 +118,7 @@ class ConvertOptions:
         """
         return {
             "template_args": dict(self.template_args),
-            "stop_tokens": list(self.stop_tokens),
+            "stop_tokens": sorted(set(self.stop_tokens)),
             "date": self.date,
             "default_system": self.default_system,
             "max_length": self.max_length,
@@ -110,9 +128,9 @@ class ConvertOptions:
             "overlong": self.overlong,
             "loss": self.loss,
             "on_rewrite": self.on_rewrite,
-            "allow_dropped": sorted(self.allow_dropped),
+            "allow_dropped": sorted(set(self.allow_dropped)),
             "allow_unterminated": self.allow_unterminated,
-            "with": list(self.with_columns),
+            "with": list(dict.fromkeys(self.with_columns)),
         }
 
     @classmethod
@@ -128,7 +146,20 @@ class ConvertOptions:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean {near[0]!r}?" if near else f"Known options: {', '.join(known)}."
                 raise UsageError(f"convert() has no option {name!r}", code="bad-option", hint=hint)
+        if "tokenizer" not in keywords:
+            raise UsageError("convert() needs a tokenizer", code="bad-option", hint="tokenizer=... names one.")
         return cls(**keywords)
+
+
+def _check_date(date: str | None) -> None:
+    if date is None:
+        return
+    try:
+        normal = datetime.date.fromisoformat(date).isoformat()
+    except ValueError:
+        normal = ""
+    if normal != date:  # fromisoformat also reads other spellings
+        raise _bad("date", date, "write it as YYYY-MM-DD")
 
 
 def _bad(option: str, value: object, why: str) -> UsageError:

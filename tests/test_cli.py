@@ -80,7 +80,7 @@ def test_quiet_prints_nothing_and_verbose_explains_the_warnings(folder: Path) ->
          "hint: Nothing was published, and nothing is left to clean up.\n"),
         (["convert", *CHAT, "-o", "out", "--max-length", "1"], 2,
          "error[bad-option]: --max-length 1 is not possible\n"
-         "hint: A pack holds at least a query and an answer token.\n"),
+         "hint: A pack holds from 2 to 10,000,000 tokens.\n"),
         (["convert", *CHAT, "-o", "out", "--format", "alpacca"], 2,
          'error[bad-option]: there is no format "alpacca"\n'
          'hint: Did you mean "alpaca"? Formats: auto, messages, sharegpt, alpaca, prompt-completion.\n'),
@@ -237,7 +237,10 @@ def test_a_reader_that_leaves_ends_the_command_with_141_and_no_noise(folder: Pat
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGINT, 130, "interrupted; nothing was published"), (signal.SIGTERM, 143, "terminated; nothing was")],
+    [
+        (signal.SIGINT, 130, "interrupted; nothing half-written"),
+        (signal.SIGTERM, 143, "terminated; nothing half-written"),
+    ],
 )
 def test_a_signal_ends_the_run_and_leaves_nothing(folder: Path, number: signal.Signals, code: int, words: str) -> None:
     lines = (ROOT / "sample_data/chat.jsonl").read_bytes() * 400

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import ismpack
-from ismpack.errors import IsmpackError, OutputError, RecordError, RunError, UsageError
+from ismpack.errors import InputError, IsmpackError, OutputError, RecordError, RunError, UsageError
 from ismpack.pipeline import ConvertReport
 from ismpack.shards import open_staging
 
@@ -190,19 +190,142 @@ def test_overwrite_replaces_a_dataset_and_nothing_else(convert: Convert, samples
     assert (tmp_path / "mine/notes.txt").read_text(encoding="utf-8") == "keep"
 
 
-def test_an_overwrite_cut_short_between_its_renames_is_repaired(
+def test_an_overwrite_cut_short_between_its_renames_is_undone(
     convert: Convert, samples: list[str], tmp_path: Path
 ) -> None:
     convert(samples)
     (tmp_path / "out").rename(tmp_path / "out.ismpack-old")
+    (tmp_path / "out.ismpack-tmp").mkdir()
     assert convert(samples).unchanged
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert "out.ismpack-old" not in [path.name for path in tmp_path.iterdir()]
 
-    convert(samples, "new", max_length=512)
-    (tmp_path / "out").rename(tmp_path / "out.ismpack-old")
-    (tmp_path / "new").rename(tmp_path / "out.ismpack-tmp")
-    assert convert(samples, max_length=512).unchanged
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+def test_an_old_dataset_left_after_its_replacement_is_removed(
+    convert: Convert, samples: list[str], tmp_path: Path
+) -> None:
+    convert(samples)
+    convert(samples, "out.ismpack-old", max_length=512)
+    assert convert(samples).unchanged
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_only_has_the_name_of_an_old_dataset_is_left_alone(
+    convert: Convert, samples: list[str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "out.ismpack-old" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("keep", encoding="utf-8")
+    convert(samples)
+    with pytest.raises(OutputError, match=r"out\.ismpack-old is in the way"):
+        convert(samples, max_length=512, overwrite=True)
+    assert mine.read_text(encoding="utf-8") == "keep"
+    assert ismpack.load(tmp_path / "out").manifest.options["max_length"] == 4096
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_swap_that_fails_halfway_puts_the_old_dataset_back(
+    convert: Convert, samples: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    convert(samples)
+    before = tree_digest(tmp_path / "out")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == "out.ismpack-tmp":
+            raise fault
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        convert(samples, max_length=512, overwrite=True)
+    assert tree_digest(tmp_path / "out") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_appears_at_the_output_during_the_run_is_not_touched(
+    convert: Convert, samples: list[str], tmp_path: Path
+) -> None:
+    precious = tmp_path / "out" / "precious.txt"
+
+    def appear(_: int) -> None:
+        precious.parent.mkdir(exist_ok=True)
+        precious.write_text("keep", encoding="utf-8")
+
+    with pytest.raises(OutputError, match="was changed while this run went on"):
+        convert(samples, on_progress=appear)
+    assert precious.read_text(encoding="utf-8") == "keep"
+
+
+def test_an_input_that_changes_during_the_run_is_refused(convert: Convert, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", [("user", "x"), ("assistant", "y")])
+
+    def change(_: int) -> None:
+        write_jsonl(tmp_path / "a.jsonl", [("user", "x"), ("assistant", "z")])
+
+    with pytest.raises(InputError, match="changed since it was first read"):
+        convert(source, on_progress=change)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_a_damaged_dataset_is_not_taken_for_complete(convert: Convert, samples: list[str], tmp_path: Path) -> None:
+    convert(samples)
+    (tmp_path / "out/shard-00000.arrow").unlink()
+    with pytest.raises(OutputError, match=r"holds this dataset, but shard-00000\.arrow is damaged"):
+        convert(samples)
+    assert not convert(samples, overwrite=True).unchanged
+    (tmp_path / "out/manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(OutputError, match="holds a dataset that cannot be read"):
+        convert(samples)
+    assert not convert(samples, overwrite=True).unchanged
+    assert ismpack.verify(tmp_path / "out").ok
+
+
+def test_a_symbolic_link_as_output_stays_a_link(convert: Convert, samples: list[str], tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    convert(samples)
+    convert(samples, max_length=512, overwrite=True)
+    assert (tmp_path / "out").is_symlink()
+    assert ismpack.load(tmp_path / "real").manifest.options["max_length"] == 512
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "real"]
+
+
+def test_a_partition_without_a_sample_leaves_a_dataset_that_datasets_opens(
+    convert: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ismpack.pipeline.plan.MIN_PARTITION_BYTES", 1)
+    monkeypatch.setattr("ismpack.pipeline.plan.MAX_PARTITION_BYTES", 1)
+    good = write_jsonl(tmp_path / "good.jsonl", [("user", "x"), ("assistant", "y")])
+    bad = write_jsonl(tmp_path / "bad.jsonl", [("user", "alone")])
+    assert convert([good, bad]).shards == 2
+    assert len(datasets.load_from_disk(str(tmp_path / "out"))) == 1
+    assert len(ismpack.load(tmp_path / "out")) == 1
+    assert ismpack.verify(tmp_path / "out").ok
+
+
+def test_split_samples_that_are_left_out_are_counted(convert: Convert, tmp_path: Path) -> None:
+    template = tmp_path / "t.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ m.role }}:{{ m.reasoning_content if loop.last }}{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+        encoding="utf-8",
+    )
+    source = tmp_path / "a.jsonl"
+    answer = {"role": "assistant", "content": "y", "reasoning_content": "r"}
+    source.write_text(json.dumps({"messages": [{"role": "user", "content": "x"}, answer] * 2}) + "\n", encoding="utf-8")
+    options = {"chat_template": str(template), "on_rewrite": "split", "max_length": 12}
+    dropped = convert(str(source), "drop", overlong="drop", **options)
+    assert (dropped.totals.samples, dropped.warnings["split-sample-dropped"]) == (1, 1)
+    refused = convert(str(source), "turns", **options)
+    assert (refused.totals.samples, refused.warnings["split-sample-refused"]) == (1, 1)
+
+
+def test_warnings_of_records_that_are_not_used_do_not_count(convert: Convert, tmp_path: Path) -> None:
+    long = [("user", "x " * 40), ("assistant", "y"), ("user", "unanswered")]
+    source = write_jsonl(tmp_path / "a.jsonl", long, [("user", "x"), ("assistant", "y")])
+    report = convert(source, max_length=20)
+    assert report.rejected == {"overlong": 1}
+    assert report.warnings == {}
 
 
 def test_a_second_run_on_the_same_directory_is_turned_away(
@@ -336,6 +459,14 @@ def test_a_default_system_message_is_given_to_conversations_that_have_none(conve
     [
         ({"packing": "best"}, "bad-option"),
         ({"max_length": 1}, "bad-option"),
+        ({"max_length": 3_000_000_000}, "bad-option"),
+        ({"max_length": 1024.5}, "bad-option"),
+        ({"date": "2026-W01-1"}, "bad-option"),
+        ({"stop_tokens": "<|im_end|>"}, "bad-option"),
+        ({"allow_dropped": ("reasonning",)}, "bad-option"),
+        ({"template_args": {"messages": []}}, "bad-option"),
+        ({"template_args": {"x": float("nan")}}, "bad-option"),
+        ({"default_system": "\udcff"}, "bad-option"),
         ({"max_rejected": 2}, "bad-option"),
         ({"limit": 0}, "bad-option"),
         ({"date": "2026-02-30"}, "bad-option"),
@@ -356,12 +487,55 @@ def test_an_impossible_option_stops_the_run_before_it_writes(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_output_that_holds_an_input_is_refused(convert: Convert, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    source = write_jsonl(tmp_path / "in/a.jsonl", [("user", "x"), ("assistant", "y")])
-    with pytest.raises(OutputError) as caught:
-        convert(source, "in")
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ("in/a.jsonl", "in"),
+        ("in", "in/out"),
+        ("out.rejected.jsonl", "out"),
+        ("out.ismpack-tmp/a.jsonl", "out"),
+        ("out.ismpack-old/a.jsonl", "out"),
+    ],
+)
+def test_an_input_where_the_run_would_write_is_refused_and_kept(
+    convert: Convert, tmp_path: Path, inputs: str, output: str
+) -> None:
+    path = tmp_path / inputs if inputs.endswith(".jsonl") else tmp_path / inputs / "a.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    write_jsonl(path, [("user", "x"), ("assistant", "y")])
+    with pytest.raises(UsageError) as caught:
+        convert(str(tmp_path / inputs), output)
     assert caught.value.code == "output-inside-input"
+    assert path.exists()
+
+
+def test_a_foreign_file_with_the_name_of_the_list_of_rejects_is_kept(
+    convert: Convert, samples: list[str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "out.rejected.jsonl"
+    mine.write_text('{"mine": 1}\n', encoding="utf-8")
+    with pytest.raises(OutputError, match="is not a list of rejects"):
+        convert(samples)
+    assert mine.read_text(encoding="utf-8") == '{"mine": 1}\n'
+
+
+def test_the_current_directory_and_no_name_are_no_output(
+    samples: list[str], sample_tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="is the current directory"):
+        ismpack.convert(samples, ".", tokenizer=sample_tokenizer)
+    with pytest.raises(UsageError, match="has no name"):
+        ismpack.convert(samples, "", tokenizer=sample_tokenizer)
+
+
+def test_paths_and_sequences_of_the_python_interface(
+    convert: Convert, sample_data: Path, tmp_path: Path, sample_tokenizer: str
+) -> None:
+    assert convert(sample_data / "alpaca.jsonl").totals.conversations == 8
+    assert convert([sample_data / "alpaca.jsonl"]).unchanged
+    with pytest.raises(UsageError, match="needs a tokenizer"):
+        ismpack.convert(str(sample_data / "alpaca.jsonl"), tmp_path / "other")
 
 
 def test_a_missing_input_is_named(convert: Convert, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 ran and found problems, 2 could not run, 130 Ctrl-C, 141 b
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,7 +19,7 @@ from typing import Any
 
 import click
 
-from ismpack.errors import InternalError, IsmpackError
+from ismpack.errors import InternalError, IsmpackError, UsageError
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -86,34 +88,39 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command line."""
-        signal.signal(signal.SIGTERM, _terminate)
+        _prepare_process()
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except IsmpackError as error:
-            _console(ctx).error(error)
-            if isinstance(error, InternalError) and _console(ctx).debug:
-                traceback.print_exc()
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted; nothing was published", err=True)
-            ctx.exit(EXIT_INTERRUPTED)
-        except _TerminatedError:
-            click.echo("terminated; nothing was published", err=True)
-            ctx.exit(EXIT_TERMINATED)
-        except BrokenPipeError:
-            # Whatever is still buffered has no reader; point it elsewhere or the interpreter complains at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(EXIT_BROKEN_PIPE)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # a bug of ours must still end in one clear line
-            if _console(ctx).debug:
-                traceback.print_exc()
-            _console(ctx).error(InternalError(f"{type(error).__name__}: {error} (--debug shows where)"))
-            ctx.exit(InternalError.exit_code)
+        except BaseException as error:  # every other end has its own code, and none shows a traceback
+            ctx.exit(_end(_console(ctx), error))
         else:
             return result
+
+
+def _end(console: Console, error: BaseException) -> int:
+    """Say why a command ended and give its exit code."""
+    if isinstance(error, KeyboardInterrupt | _TerminatedError):
+        interrupted = isinstance(error, KeyboardInterrupt)
+        click.echo(f"{'interrupted' if interrupted else 'terminated'}; nothing half-written is left", err=True)
+        return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
+    if isinstance(error, BrokenPipeError):
+        _drop_output()
+        return EXIT_BROKEN_PIPE
+    if isinstance(error, OSError):
+        _drop_output()
+        what = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        error = UsageError(what, code="os-error")
+    elif not isinstance(error, IsmpackError):
+        if not isinstance(error, Exception):
+            raise error
+        if console.debug:
+            traceback.print_exception(error)
+        error = InternalError(f"{type(error).__name__}: {error} (`ismpack --debug COMMAND` shows where)")
+    console.error(error)
+    return error.exit_code
 
 
 class Command(click.Command):
@@ -161,6 +168,19 @@ class _TerminatedError(BaseException):
 
 def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
     raise _TerminatedError
+
+
+def _prepare_process() -> None:
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character gets its escape
+            stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are told once, by our own error
+
+
+def _drop_output() -> None:
+    """Point standard output elsewhere: what is still buffered has no reader, and the interpreter would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _console(ctx: click.Context) -> Console:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
 import click
 
-from ismpack.cli.console import Command, Console, option, print_json
+from ismpack.cli.console import Command, Console, option, print_json, printable
 from ismpack.cli.options import template_options, training_options
 
 EXAMPLES = """\b
@@ -78,7 +79,7 @@ def command(
     with console.progress("converting") as on_progress:
         from ismpack.pipeline import WARNINGS, convert
 
-        report = convert(inputs, output, stdin=sys.stdin.buffer, on_progress=on_progress, **options)
+        report = convert(inputs, output, stdin=getattr(sys.stdin, "buffer", None), on_progress=on_progress, **options)
     for token in report.inferred_stops:
         console.warning("stop-token-inferred", f"{token!r} closes answers but is not listed as stop token; it was used")
     if report.rejected:
@@ -89,5 +90,6 @@ def command(
     if as_json:
         print_json(report.to_json())
     elif not quiet:
-        click.echo(report)
-        click.echo(f'  load with      datasets.load_from_disk("{output}")  or  ismpack.load("{output}")')
+        click.echo(printable(str(report)))
+        name = json.dumps(output)
+        click.echo(f"  load with      datasets.load_from_disk({name})  or  ismpack.load({name})")

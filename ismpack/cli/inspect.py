@@ -36,7 +36,13 @@ Examples:
     default="ism",
     help="Attention mask to draw.",
 )
-@option("Show", "--width", type=int, metavar="COLUMNS", help="Columns to fill.  [default: the terminal's]")
+@option(
+    "Show",
+    "--width",
+    type=click.IntRange(min=20),
+    metavar="COLUMNS",
+    help="Columns to fill.  [default: the terminal's]",
+)
 @option("Show", "--ascii", "ascii_only", is_flag=True, help="Use ASCII characters only.")
 @option("Show", "--json", "as_json", is_flag=True, help="Print the same facts as one JSON object.")
 @option("Input", "--format", default="auto", metavar="NAME", help="Read a raw record as this format.")
@@ -52,6 +58,7 @@ def command(
     PATH is a dataset, or a raw file. Of a raw file one record is shown as it would be trained, before anything is
     converted; that needs --tokenizer.
     """
+    from ismpack.errors import UsageError
     from ismpack.view import Screen
 
     console: Console = ctx.obj
@@ -62,6 +69,8 @@ def command(
         _refuse("--line", line, "a dataset; choose a row with --row")
         _show_row(_row_view(path, row or 0, document), screen, kind, as_json=as_json)
         return
+    if not Path(path).exists():
+        raise UsageError(f"there is no file or dataset {path}", code="input-not-found")
     _refuse("--row", row, "a raw file; choose a record with --line")
     _refuse("--document", document, "a raw file; choose a record with --line")
     ctx.exit(_show_record(console, path, line, screen, kind, options))

@@ -20,7 +20,8 @@ def _template_arg(_: click.Context, __: click.Parameter, values: tuple[str, ...]
             raise click.BadParameter(f"{pair!r} is not K=V with a variable name for K")
         try:
             arguments[key] = json.loads(value)
-        except ValueError:
+            json.dumps(arguments[key], allow_nan=False)
+        except ValueError:  # text, or a number that JSON does not have
             arguments[key] = value
     return arguments
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ismpack import __version__
-from ismpack.errors import OutputError
-from ismpack.manifest import Manifest, canonical_digest, read_manifest
+from ismpack.errors import DatasetError, OutputError
+from ismpack.manifest import Manifest, canonical_digest, damaged_files, read_manifest
 from ismpack.pipeline.plan import Plan
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import FORMAT_VERSION, MANIFEST_NAME
@@ -46,36 +47,63 @@ def finished_dataset(target: Path, content: dict[str, Any], *, overwrite: bool) 
 
     Raises:
         OutputError: `output-exists`, naming the first difference.
-        DatasetError: A manifest is there but cannot be read.
     """
     if not (target / MANIFEST_NAME).exists():
         return None
-    manifest = read_manifest(target)
-    if manifest.fingerprint == fingerprint(content):
-        return manifest
+    try:
+        manifest = read_manifest(target)
+        damaged = damaged_files(target, manifest)
+        same = manifest.fingerprint == fingerprint(content)
+        if same and not damaged:
+            return manifest
+        problem = f"this dataset, but {damaged[0]} is damaged" if same else _other_dataset(manifest, content)
+    except DatasetError as error:
+        problem = f"a dataset that cannot be read: {error.message}"
     if overwrite:
         return None
     raise OutputError(
-        f"{target} holds another dataset: {next(_differences(manifest, content))}",
+        f"{target} holds {problem}",
         code="output-exists",
         hint="Choose another directory, or --overwrite (the old dataset goes only when the new one is complete).",
     )
 
 
-def refuse_foreign_files(target: Path) -> None:
+def refuse_foreign_files(target: Path, rejects: Path) -> None:
     """Leave alone whatever is not ours.
 
+    Args:
+        target: The output directory.
+        rejects: Where a failed run would list its rejects.
+
     Raises:
-        OutputError: `output-exists`: the target is a file, or a directory with something else than a dataset in it.
+        OutputError: `output-exists`: the target is a file, the current directory, or a directory with something else
+            than a dataset in it, or the list of rejects would replace another file.
     """
-    if (target / MANIFEST_NAME).exists() or not target.exists():
+    foreign = "exists and is not an ismpack dataset"
+    if target.exists() and target.samefile(Path.cwd()):
+        problem = f"{target} is the current directory"
+    elif target.exists() and not (target / MANIFEST_NAME).exists() and (not target.is_dir() or any(target.iterdir())):
+        problem = f"{target} {foreign}"
+    elif rejects.exists() and not _is_list_of_rejects(rejects):
+        problem = f"{rejects} exists and is not a list of rejects"
+    else:
         return
-    if not target.is_dir() or any(target.iterdir()):
-        raise OutputError(
-            f"{target} exists and is not an ismpack dataset",
-            code="output-exists",
-            hint="Choose another directory; --overwrite replaces datasets only.",
-        )
+    raise OutputError(
+        problem, code="output-exists", hint="Choose another directory; --overwrite replaces datasets only."
+    )
+
+
+def _is_list_of_rejects(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+        return not first or {"file", "byte_offset", "code", "message"} <= json.loads(first).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _other_dataset(manifest: Manifest, content: dict[str, Any]) -> str:
+    return f"another dataset: {next(_differences(manifest, content))}"
 
 
 def _differences(manifest: Manifest, content: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ismpack.packing import fit, pack
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import SOURCE_POSITION_BITS
 from ismpack.sources import Chunk, read
+from ismpack.templates import Segmentation
 
 _FLUSH_CHARACTERS = 8 << 20
 """Rendered text that is collected before it is tokenized in one call."""
@@ -63,7 +64,12 @@ class _Pending:
     """A record's samples, waiting to be tokenized."""
 
     record: Record
-    samples: tuple[tuple[Segment, ...], ...]
+    segmentation: Segmentation
+
+    @property
+    def samples(self) -> tuple[tuple[Segment, ...], ...]:
+        """Segments of each sample."""
+        return self.segmentation.samples
 
 
 class Partition:
@@ -120,9 +126,7 @@ class Partition:
         except RecordError as error:
             self._reject(error.at(record.location), record.source_id)
             return
-        self.tally.warnings.update(segmentation.warnings)
-        self.tally.inferred_stops |= segmentation.inferred_stops
-        self._pending.append(_Pending(record, segmentation.samples))
+        self._pending.append(_Pending(record, segmentation))
         self._characters += sum(len(piece.text) for s in segmentation.samples for seg in s for piece in seg.pieces)
 
     def _reject(self, error: RecordError, source_id: int) -> None:
@@ -162,11 +166,13 @@ class Partition:
         """A record is a conversation if one of its samples is left, else rejected or dropped."""
         used = {owner for i, owner in enumerate(owners) if i not in refused and i not in dropped}
         errors = {owners[i]: error for i, error in sorted(refused.items(), reverse=True)}
+        self.tally.warnings["split-sample-refused"] += sum(owners[i] in used for i in refused)
+        self.tally.warnings["split-sample-dropped"] += sum(owners[i] in used for i in dropped)
         for owner, pending in enumerate(self._pending):
             if owner in used:
                 self.tally.conversations += 1
-                if owner in errors:
-                    self.tally.warnings["split-sample-refused"] += 1
+                self.tally.warnings.update(pending.segmentation.warnings)
+                self.tally.inferred_stops |= pending.segmentation.inferred_stops
             elif owner in errors:
                 self._reject(errors[owner].at(pending.record.location), pending.record.source_id)
             else:

@@ -94,18 +94,21 @@ def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tu
     batch, refused = toolkit.tokenizer.tokenize(segmentation.samples, [source_id] * len(segmentation.samples))
     options = toolkit.options
     fitted = fit(batch, options.max_length, options.overlong)
-    for error in (*refused.values(), *fitted.refused.values()):
-        raise error
+    if not len(fitted.batch):
+        for error in (*refused.values(), *fitted.refused.values()):
+            raise error
+        raise RecordError("the conversation is left out by --overlong drop", code="overlong")
     warnings = [f"{code} ({WARNINGS[code]})" for code in segmentation.warnings]
     stops = sorted(segmentation.inferred_stops)
     warnings += [f"{token!r} closes an answer but is not listed as stop token" for token in stops]
+    lost = len(segmentation.samples) - len(fitted.batch)
+    if lost:
+        warnings.append(f"{lost} of {len(segmentation.samples)} samples cannot be used or do not fit")
     if fitted.cut:
         warnings.append(
             f"the last {fitted.cut_turns} turns ({fitted.cut_tokens:,} tokens) are cut off to fit in "
             f"{options.max_length:,} tokens"
         )
-    if fitted.dropped:
-        raise RecordError("the conversation is left out by --overlong drop", code="overlong")
     return fitted.batch, warnings
 
 

@@ -110,7 +110,9 @@ def write_run(staging: Staging, facts: dict[str, Any]) -> None:
         "versions": {name: version(name) for name in libraries} | {"python": platform.python_version()},
         "platform": sys.platform,
     }
-    staging.write_bytes(RUN_NAME, (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    # Paths may hold bytes that are no text; the surrogates that stand for them become escapes.
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    staging.write_bytes(RUN_NAME, text.encode(), listed=False)
 
 
 def rejected_lines(rejected: Sequence[tuple[int, RecordError]], inputs: Sequence[InputEntry]) -> bytes:

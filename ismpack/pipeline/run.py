@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ismpack.checks import verify
-from ismpack.errors import InternalError, OutputError, RunError, UsageError
+from ismpack.errors import InternalError, RunError, UsageError
 from ismpack.options import ConvertOptions
 from ismpack.pipeline.identity import finished_dataset, identity, refuse_foreign_files
 from ismpack.pipeline.partition import Partition, Tally
@@ -20,16 +20,19 @@ from ismpack.pipeline.plan import Plan, make_plan
 from ismpack.pipeline.publish import ShardFacts, rejected_lines, write_manifest, write_run, write_side_files
 from ismpack.pipeline.report import ConvertReport
 from ismpack.pipeline.toolkit import Toolkit, make_toolkit
-from ismpack.schema import shard_name
+from ismpack.schema import MANIFEST_NAME, shard_name
 from ismpack.shards import Staging, open_staging, repair, write_shard
 from ismpack.sources import STDIN, InputFile, expand, spool_stdin
 
 _TOLERATED_REJECTS = 10
 """So many bad records never stop a run, whatever their share."""
 
+_SIBLINGS = (".ismpack-tmp", ".ismpack-old", ".rejected.jsonl")
+"""What a run may write beside the output directory."""
+
 
 def convert(
-    inputs: str | Sequence[str],
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -54,29 +57,33 @@ def convert(
     """
     started = time.perf_counter()
     settings = ConvertOptions.from_keywords(**options)
-    target = Path(output) if Path(output).name else Path(output).resolve()  # a folder has a name beside which to build
-    typed = [inputs] if isinstance(inputs, str) else list(inputs)
+    typed = [os.fspath(path) for path in ([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)]
+    target = _target(output)
     with _input_files(typed, stdin) as files:
-        _refuse_overlap(files, target)
+        _refuse_overlap(typed, files, target)
+        refuse_foreign_files(target, _rejected_beside(target))
         repair(target)
-        refuse_foreign_files(target)
         toolkit = make_toolkit(settings)
         plan = make_plan(files, settings.limit)
         done = finished_dataset(target, identity(plan, toolkit), overwrite=overwrite)
-        elapsed = partial(_seconds_since, started)
         if done is not None:
-            return ConvertReport.of(done, output=str(output), unchanged=True, seconds=elapsed())
+            return ConvertReport.of(done, output=str(output), unchanged=True, seconds=time.perf_counter() - started)
+        replaces = _manifest_bytes(target)
         with open_staging(target) as staging:
             tally, shards = _write_shards(plan, toolkit, staging, on_progress)
             _refuse_failed_run(plan, settings, tally, target)
             write_side_files(staging, plan, toolkit, tally, shards)
+            seconds = time.perf_counter() - started
+            write_run(staging, {"inputs": typed, "output": str(output), "seconds": seconds})
             manifest = write_manifest(staging, plan, toolkit, tally, shards)
             _check_own_work(staging)
-            write_run(staging, {"inputs": typed, "output": str(output), "seconds": elapsed()})
-            staging.commit()
+            stops = tuple(sorted(tally.inferred_stops))
+            report = ConvertReport.of(
+                manifest, output=str(output), unchanged=False, seconds=seconds, inferred_stops=stops
+            )
+            staging.commit(replaces)
     _rejected_beside(target).unlink(missing_ok=True)
-    inferred = tuple(sorted(tally.inferred_stops))
-    return ConvertReport.of(manifest, output=str(output), unchanged=False, seconds=elapsed(), inferred_stops=inferred)
+    return report
 
 
 def _write_shards(
@@ -91,6 +98,8 @@ def _write_shards(
         staging.write(name, partial(write_shard, packs=packs, with_columns=toolkit.options.with_columns))
         tally.add(partition.tally)
         shards.append(ShardFacts.of(name, packs))
+    for scan in plan.scans:
+        scan.refuse_change()
     tally.rejected.sort(key=lambda entry: entry[0])
     return tally, shards
 
@@ -140,20 +149,39 @@ def _input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple
         yield expand(typed, stdin_path=spool_stdin(stdin, folder))
 
 
-def _refuse_overlap(files: Sequence[InputFile], target: Path) -> None:
+def _target(output: str | os.PathLike[str]) -> Path:
+    """The directory that a dataset is to become; a symbolic link stands for what it points to."""
+    if not os.fspath(output):
+        raise UsageError("the output directory has no name", code="bad-option")
+    path = Path(output)
+    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
+
+
+def _refuse_overlap(typed: Sequence[str], files: Sequence[InputFile], target: Path) -> None:
+    """Check that no input lies where the run writes, and that no input directory would take in what it writes."""
+    place = target.resolve()
+    ours = [place, *(place.with_name(f"{place.name}{end}") for end in _SIBLINGS)]
     for file in files:
-        path = Path(os.path.realpath(file.open_path))
-        if Path(os.path.realpath(target)) in (path, *path.parents):
-            raise OutputError(
-                f"the output directory {target} holds the input {file.path}",
+        path = Path(file.open_path).resolve()
+        if any(one in (path, *path.parents) for one in ours):
+            raise UsageError(
+                f"the input {file.path} lies where the run writes: {target}",
                 code="output-inside-input",
                 hint="Choose an output directory apart from the inputs.",
             )
+    for path in map(Path, typed):
+        if path.is_dir() and path.resolve() in place.parents:
+            raise UsageError(
+                f"the output directory {target} lies inside the input directory {path}",
+                code="output-inside-input",
+                hint="The next run would read what this one writes. Choose a directory apart from the inputs.",
+            )
+
+
+def _manifest_bytes(target: Path) -> bytes | None:
+    path = target / MANIFEST_NAME
+    return path.read_bytes() if path.exists() else None
 
 
 def _rejected_beside(target: Path) -> Path:
     return target.with_name(f"{target.name}.rejected.jsonl")
-
-
-def _seconds_since(started: float) -> float:
-    return time.perf_counter() - started

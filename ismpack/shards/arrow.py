@@ -31,7 +31,8 @@ def write_shard(sink: BinaryIO, packs: PackBatch, with_columns: Sequence[str] = 
     columns |= {name: _DERIVE[name](packs) for name in with_columns}
     tokens, documents = _offsets(packs.row_tokens), _offsets(packs.row_documents)
     with pa.ipc.new_stream(sink, schema) as writer:
-        for first in range(0, len(packs), ROWS_PER_BATCH):
+        # At least one batch, be it empty: `datasets` cannot open a stream of none.
+        for first in range(0, max(len(packs), 1), ROWS_PER_BATCH):
             rows = slice(first, min(first + ROWS_PER_BATCH, len(packs)) + 1)
             writer.write_batch(
                 pa.record_batch(

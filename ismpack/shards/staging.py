@@ -5,7 +5,7 @@
     DIR.ismpack-old    the dataset that --overwrite replaces, for the moment between two renames
 
 Each file is written under a temporary name, synced, and renamed, and its digests are taken on the way. A run that fails
-leaves DIR as it was. A crash between the two renames of an overwrite is repaired by the next run.
+leaves DIR as it was. A crash between the two renames of an overwrite is undone by the next run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 import xxhash
 
-from ismpack.errors import OutputError
-from ismpack.manifest import FileEntry
+from ismpack.errors import DatasetError, OutputError
+from ismpack.manifest import FileEntry, damaged_files, read_manifest
 from ismpack.schema import MANIFEST_NAME
 
 PRIVATE_MODE = 0o600
@@ -42,13 +42,16 @@ class Staging:
         self.path = _beside(target, "tmp")
         self.files: list[FileEntry] = []
 
-    def write(self, name: str, write: Callable[[BinaryIO], None], *, private: bool = False) -> FileEntry:
+    def write(
+        self, name: str, write: Callable[[BinaryIO], None], *, private: bool = False, listed: bool = True
+    ) -> FileEntry:
         """Write one file and note its digests.
 
         Args:
             name: Path inside the directory.
             write: Gets the file, opened for writing.
             private: Readable by the owner only.
+            listed: Whether the file belongs to the manifest.
 
         Raises:
             OutputError: `output-unwritable`.
@@ -66,30 +69,57 @@ class Staging:
             temporary.rename(path)
             _sync_directory(path.parent)
         entry = FileEntry(name=name, bytes=sink.size, xxh3_128=sink.xxh3.hexdigest(), sha256=sink.sha256.hexdigest())
-        self.files.append(entry)
+        if listed:
+            self.files.append(entry)
         return entry
 
-    def write_bytes(self, name: str, content: bytes, *, private: bool = False) -> FileEntry:
+    def write_bytes(self, name: str, content: bytes, *, private: bool = False, listed: bool = True) -> FileEntry:
         """Write one file whose content is at hand."""
 
         def put(file: BinaryIO) -> None:
             file.write(content)
 
-        return self.write(name, put, private=private)
+        return self.write(name, put, private=private, listed=listed)
 
-    def commit(self) -> None:
-        """Move the directory to its place, replacing a dataset that stands there.
+    def commit(self, replaces: bytes | None) -> None:
+        """Move the directory to its place. Either that happens, or whatever stands there stays.
+
+        Args:
+            replaces: Content of the manifest.json of the dataset to replace; None if there must be none.
 
         Raises:
-            OutputError: `output-unwritable`.
+            OutputError: `output-exists`: something else stands there by now; `output-unwritable`.
         """
         old = _beside(self.target, "old")
         with _output_errors(self.target):
             if self.target.exists():
-                self.target.rename(old)
-            self.path.rename(self.target)
+                self._make_room(replaces)
+            if replaces is not None and old.exists():
+                raise OutputError(
+                    f"{old} is in the way", code="output-exists", hint="It is no complete dataset; remove it."
+                )
+            try:
+                if replaces is not None:
+                    self.target.rename(old)
+                self.path.rename(self.target)
+            except BaseException:  # an interrupt between the two renames must not leave the place empty
+                if replaces is not None and old.exists() and not self.target.exists():
+                    old.rename(self.target)
+                raise
             _sync_directory(self.target.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            if replaces is not None:
+                _remove_dataset(old)
+
+    def _make_room(self, replaces: bytes | None) -> None:
+        manifest = self.target / MANIFEST_NAME
+        if replaces is None and self.target.is_dir() and not any(self.target.iterdir()):
+            self.target.rmdir()
+        elif replaces is None or not manifest.is_file() or manifest.read_bytes() != replaces:
+            raise OutputError(
+                f"{self.target} was changed while this run went on",
+                code="output-exists",
+                hint="Nothing of it was touched. Choose another directory, or run again.",
+            )
 
 
 @contextlib.contextmanager
@@ -105,8 +135,8 @@ def open_staging(target: Path) -> Iterator[Staging]:
         staging.path.mkdir(exist_ok=True)
         handle = os.open(staging.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        _lock(handle, staging)
         with _output_errors(target):
+            _lock(handle, staging)
             _empty(staging.path)
         try:
             yield staging
@@ -118,26 +148,40 @@ def open_staging(target: Path) -> Iterator[Staging]:
 
 
 def repair(target: Path) -> None:
-    """Finish or undo an overwrite that was cut short between its two renames.
+    """Put a dataset back that an overwrite had moved aside when it was cut short, or remove it if it was replaced.
 
     Raises:
         OutputError: `output-unwritable`.
     """
-    old, new = _beside(target, "old"), _beside(target, "tmp")
-    if not old.exists():
-        return
+    old = _beside(target, "old")
     with _output_errors(target):
-        if not target.exists():
-            (new if (new / MANIFEST_NAME).exists() else old).rename(target)
+        if not _is_complete(old):
+            return  # not a dataset of ours, or no longer one
+        if target.exists():
+            _remove_dataset(old)
+        else:
+            old.rename(target)
             _sync_directory(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_complete(directory: Path) -> bool:
+    try:
+        return not damaged_files(directory, read_manifest(directory))
+    except DatasetError:
+        return False
+
+
+def _remove_dataset(directory: Path) -> None:
+    """Remove a dataset so that what is left after an interrupt is none."""
+    (directory / MANIFEST_NAME).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _lock(handle: int, staging: Staging) -> None:
     """Lock the directory itself, so that no lock file has to be removed."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         locked = True
     else:
         # The run that held the lock may have moved the directory to its place in the meantime.

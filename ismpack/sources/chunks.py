@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Literal
 
 from ismpack.sources.inputs import InputFile
 from ismpack.sources.sniffing import HEAD_BYTES, Container, container_of, refuse_foreign
-from ismpack.sources.streams import Compression, compression_of, open_stored, open_text
+from ismpack.sources.streams import Compression, changed, compression_of, open_stored, open_text
 
 _BLOCK_BYTES = 1 << 20
 
@@ -49,6 +50,7 @@ class Scan:
         sha256: Hex digest of the stored bytes.
         compression: How it is stored; judged by the bytes, not by the name.
         container: One record per line, or one JSON array.
+        mtime_ns: When it was last written, in nanoseconds.
         chunks: Parts to read, in order, none without a line of its own. An uncompressed line-based file is cut every
             `chunk_bytes`; any other file is one chunk, and an empty one has none.
     """
@@ -58,7 +60,18 @@ class Scan:
     sha256: str
     compression: Compression | None
     container: Container
+    mtime_ns: int
     chunks: tuple[Chunk, ...]
+
+    def refuse_change(self) -> None:
+        """Check that the file is still the one that was digested.
+
+        Raises:
+            InputError: `input-changed`, or `input-unreadable` if it is gone.
+        """
+        with open_stored(self.file, stored_bytes=self.bytes) as stored:
+            if os.fstat(stored.fileno()).st_mtime_ns != self.mtime_ns:
+                raise changed(self.file)
 
     @property
     def unit(self) -> Literal["line", "index"]:
@@ -75,6 +88,7 @@ def scan(file: InputFile, chunk_bytes: int) -> Scan:
     """
     with open_stored(file) as stored:
         compression = compression_of(stored.read(16))
+        mtime_ns = os.fstat(stored.fileno()).st_mtime_ns
     with open_text(file, compression) as text:
         head = text.read(HEAD_BYTES)
     refuse_foreign(file, head)
@@ -102,6 +116,7 @@ def scan(file: InputFile, chunk_bytes: int) -> Scan:
         sha256=digest.hexdigest(),
         compression=compression,
         container=container,
+        mtime_ns=mtime_ns,
         chunks=chunks,
     )
 
