@@ -525,8 +525,10 @@ def test_the_current_directory_and_no_name_are_no_output(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="is the current directory"):
         ismpack.convert(samples, ".", tokenizer=sample_tokenizer)
-    with pytest.raises(UsageError, match="has no name"):
+    with pytest.raises(UsageError, match="is empty"):
         ismpack.convert(samples, "", tokenizer=sample_tokenizer)
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        ismpack.convert(samples, "x\udcff", tokenizer=sample_tokenizer)
 
 
 def test_paths_and_sequences_of_the_python_interface(

@@ -91,5 +91,5 @@ def command(
         print_json(report.to_json())
     elif not quiet:
         click.echo(printable(str(report)))
-        name = json.dumps(output)
+        name = json.dumps(output, ensure_ascii=False)
         click.echo(f"  load with      datasets.load_from_disk({name})  or  ismpack.load({name})")

@@ -151,8 +151,10 @@ def _input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple
 
 def _target(output: str | os.PathLike[str]) -> Path:
     """The directory that a dataset is to become; a symbolic link stands for what it points to."""
-    if not os.fspath(output):
-        raise UsageError("the output directory has no name", code="bad-option")
+    name = os.fspath(output)
+    if not name or any("\ud800" <= character <= "\udfff" for character in name):
+        problem = "is not UTF-8, which Arrow needs" if name else "is empty"
+        raise UsageError(f"the name of the output directory {problem}", code="bad-option")
     path = Path(output)
     return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
 
