@@ -283,3 +283,12 @@ def test_help_fits_80_columns_and_answers_quickly_with_every_option(folder: Path
 
 def test_the_version_names_the_format(folder: Path) -> None:
     assert run("--version", cwd=folder).stdout == "ismpack 0.1.0 (dataset format 1)\n"
+
+
+def test_the_examples_of_every_help_run_as_they_stand(folder: Path) -> None:
+    for name in ("convert", "inspect", "verify", "formats"):
+        examples = run(name, "--help", cwd=folder).stdout.split("Examples:")[1].splitlines()
+        for line in filter(None, map(str.strip, examples)):
+            command = re.sub(r"\bismpack (?=convert|inspect|verify|formats)", f"{sys.executable} -m ismpack ", line)
+            done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (line, done.stderr)

@@ -12,7 +12,7 @@ EXAMPLES = """\b
 Examples:
   ismpack formats
   ismpack formats --json
-  ismpack convert sample_data/alpaca.jsonl --format alpaca --tokenizer sample_data/tokenizer -o out
+  ismpack convert sample_data/alpaca.jsonl --format alpaca --tokenizer sample_data/tokenizer -o out4
 """
 
 
