@@ -27,7 +27,7 @@ CODES: dict[str, str] = {
     # whole input files
     "input-unreadable": "An input cannot be opened or read.",
     "input-not-json": "A whole file is no JSON (UTF-16, an archive, a web page, a Git LFS pointer).",
-    "input-truncated": "A compressed input ends early or is corrupt.",
+    "input-truncated": "An input (compressed data, a JSON array) ends early or is corrupt.",
     "input-changed": "An input file changed between two reads of it.",
     "no-records": "The inputs hold no record at all.",
     # records: JSON

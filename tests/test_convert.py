@@ -406,6 +406,32 @@ def test_no_conversation_publishes_nothing(convert: Convert, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_that_dropped_every_record_says_so_and_lists_none(convert: Convert, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", [("user", "x " * 40), ("assistant", "y")])
+    with pytest.raises(RunError) as caught:
+        convert(source, max_length=20, overlong="drop")
+    assert (caught.value.code, caught.value.hint) == (
+        "nothing-to-train",
+        "None was rejected: --overlong drop left them out.",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_an_empty_directory_is_filled_and_a_linked_building_place_is_not_cleared(
+    convert: Convert, samples: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    convert(samples)
+    assert ismpack.verify(tmp_path / "out").ok
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("keep", encoding="utf-8")
+    (tmp_path / "new.ismpack-tmp").symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError) as caught:
+        convert(samples, "new")
+    assert caught.value.code == "output-unwritable"
+    assert (tmp_path / "mine/notes.txt").read_text(encoding="utf-8") == "keep"
+
+
 def test_standard_input_gives_the_rows_of_the_file(convert: Convert, sample_data: Path, tmp_path: Path) -> None:
     source = sample_data / "chat.jsonl"
     convert(str(source), "file")

@@ -97,7 +97,7 @@ def _is_list_of_rejects(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             first = file.readline()
-        return not first or {"file", "byte_offset", "code", "message"} <= json.loads(first).keys()
+        return {"file", "byte_offset", "code", "message"}.issubset(json.loads(first).keys())
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -112,21 +112,21 @@ def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target
     too_many = rejected > _TOLERATED_REJECTS and rejected > options.max_rejected * tally.records
     if tally.conversations and not too_many:
         return
-    beside = _rejected_beside(target)
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(rejected_lines(tally.rejected, plan.inputs))
+    hint = "None was rejected: --overlong drop left them out"
+    if rejected:
+        beside = _rejected_beside(target)
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(rejected_lines(tally.rejected, plan.inputs))
+        hint = f"The reasons are in {beside}"
     if not tally.conversations:
-        raise RunError(
-            f"none of {tally.records:,} records gave a conversation, so nothing was published",
-            code="nothing-to-train",
-            hint=f"The reasons are in {beside}.",
-        )
+        message = f"none of {tally.records:,} records gave a conversation, so nothing was published"
+        raise RunError(message, code="nothing-to-train", hint=f"{hint}.")
     raise RunError(
         f"{rejected:,} of {tally.records:,} records were rejected, more than --max-rejected {options.max_rejected:g} "
         "allows, so nothing was published",
         code="too-many-rejects",
-        hint=f"The reasons are in {beside}; to publish all the same, raise --max-rejected.",
+        hint=f"{hint}; to publish all the same, raise --max-rejected.",
     )
 
 

@@ -113,8 +113,8 @@ class Staging:
     def _make_room(self, replaces: bytes | None) -> None:
         manifest = self.target / MANIFEST_NAME
         if replaces is None and self.target.is_dir() and not any(self.target.iterdir()):
-            self.target.rmdir()
-        elif replaces is None or not manifest.is_file() or manifest.read_bytes() != replaces:
+            return  # a rename replaces an empty directory
+        if replaces is None or not manifest.is_file() or manifest.read_bytes() != replaces:
             raise OutputError(
                 f"{self.target} was changed while this run went on",
                 code="output-exists",
@@ -133,7 +133,8 @@ def open_staging(target: Path) -> Iterator[Staging]:
     with _output_errors(target):
         _make_directory(target.parent)
         staging.path.mkdir(exist_ok=True)
-        handle = os.open(staging.path, os.O_RDONLY | os.O_DIRECTORY)
+        # Its content will be cleared, so it must not be a link to somebody's folder.
+        handle = os.open(staging.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         with _output_errors(target):
             _lock(handle, staging)
