@@ -10,15 +10,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert", "load", "masks", "verify"]
+__all__ = ["__version__", "check_template", "convert", "load", "masks", "verify"]
 
 if TYPE_CHECKING:
     from ismpack import masks
     from ismpack.checks import verify
     from ismpack.pipeline import convert
+    from ismpack.pipeline.template import check_template
     from ismpack.reader import load
 
 _HOMES = {
+    "check_template": "ismpack.pipeline.template",
     "convert": "ismpack.pipeline",
     "load": "ismpack.reader",
     "verify": "ismpack.checks",

@@ -6,17 +6,18 @@ text), becomes a row of a `SampleBatch` (token ids and labels); samples share a 
 After `Conversation` nothing has unknown shape. JSON that only a chat template looks into (tool definitions, arguments,
 keys we do not know) travels as `Json` and is never inspected by us, apart from the search for control tokens.
 
-Most nouns have two faces: a single one for reading (`Pack`) and a batch one for speed (`SampleBatch`, `PackBatch`),
-where N items lie end to end in flat arrays.
+Most nouns have two faces: a single one for reading (`Segment`, `Pack`) and one for speed: `Filled` shares all that is
+not data with other samples, and in `SampleBatch` and `PackBatch` N items lie end to end in flat arrays.
 
 Letters used in shapes: T tokens, N samples, D documents, R rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from enum import IntEnum
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -102,17 +103,30 @@ class Conversation:
     template_args: Mapping[str, Json] = field(default_factory=dict)
 
 
+class Origin(IntEnum):
+    """Who wrote a piece of rendered text; decides which control tokens are looked for in it."""
+
+    TEMPLATE = 0
+    """The chat template, or data of which it is known that it holds no control token's text."""
+    DATA = 1
+    """System, user and tool data, names and tool definitions: nobody who writes control tokens."""
+    ASSISTANT = 2
+    """Data of an assistant message, which may hold tokens that the model itself writes (`<think>`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of one segment type.
+    """Text of one segment type and one origin.
 
     Attributes:
         text: Rendered text, never empty.
         type_id: A value of `schema.SegmentType`.
+        origin: Who wrote it.
     """
 
     text: str
     type_id: int
+    origin: Origin = Origin.TEMPLATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +134,7 @@ class Segment:
     """A query (what the engine is given between two answers) or an answer (what the model generates).
 
     Attributes:
-        pieces: The text in order; an answer is one piece of type 2.
+        pieces: The text in order; those of an answer are of type 2.
         is_answer: True for an answer.
         turn: 0-based turn within the sample; a query and the answer that follows share it.
         loss: Whether the answer's tokens are targets; always False for a query.
@@ -135,6 +149,92 @@ class Segment:
     def text(self) -> str:
         """The whole text of the segment."""
         return "".join(piece.text for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a skeleton: text of the template, or a hole that data fills.
+
+    Attributes:
+        text: The template's text; None for a hole.
+        type_id: A value of `schema.SegmentType`.
+        origin: Who wrote what stands here.
+    """
+
+    text: str | None
+    type_id: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bone:
+    """One segment of a skeleton; the attributes are those of `Segment`."""
+
+    slots: tuple[Slot, ...]
+    is_answer: bool
+    turn: int
+    loss: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skeleton:
+    """What samples have in common whose template took the same branches: all but the data.
+
+    Compared and hashed by identity, so that what is derived from a skeleton can be kept beside it.
+
+    Attributes:
+        bones: The segments in order, with holes.
+    """
+
+    bones: tuple[Bone, ...]
+
+    @property
+    def holes(self) -> Iterator[Slot]:
+        """The holes in order."""
+        return (slot for bone in self.bones for slot in bone.slots if slot.text is None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled(Sequence[Segment]):
+    """The segments of one sample as a skeleton and its data: the form in which they cross the hot path.
+
+    Attributes:
+        skeleton: What it shares with other samples.
+        values: The text of each hole, in order; some may be empty.
+    """
+
+    skeleton: Skeleton
+    values: Sequence[str]
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments written out; a hole that is filled with nothing leaves no piece."""
+        values = iter(self.values)
+        return tuple(
+            Segment(
+                pieces=tuple(
+                    Piece(text, slot.type_id, slot.origin)
+                    for slot in bone.slots
+                    if (text := next(values) if slot.text is None else slot.text)
+                ),
+                is_answer=bone.is_answer,
+                turn=bone.turn,
+                loss=bone.loss,
+            )
+            for bone in self.skeleton.bones
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> Segment: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Segment]: ...
+    def __getitem__(self, index: int | slice) -> Segment | Sequence[Segment]:
+        return self.segments()[index]
+
+    def __iter__(self) -> Iterator[Segment]:
+        return iter(self.segments())
+
+    def __len__(self) -> int:
+        return len(self.skeleton.bones)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

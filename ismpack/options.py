@@ -17,6 +17,7 @@ Packing: TypeAlias = Literal["bfd", "sequential", "none"]
 Overlong: TypeAlias = Literal["turns", "drop", "error"]
 Loss: TypeAlias = Literal["all", "last"]
 OnRewrite: TypeAlias = Literal["stitch", "split", "error"]
+SpecialTokensInData: TypeAlias = Literal["text", "reject", "control"]
 OnError: TypeAlias = Literal["skip", "stop"]
 
 MAX_LENGTH = 10_000_000
@@ -29,6 +30,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "overlong": get_args(Overlong),
     "loss": get_args(Loss),
     "on_rewrite": get_args(OnRewrite),
+    "special_tokens_in_data": get_args(SpecialTokensInData),
     "on_error": get_args(OnError),
 }
 
@@ -53,6 +55,8 @@ class ConvertOptions:
         on_rewrite: What happens when the template changes earlier answers.
         allow_dropped: Fields that the template may leave unprinted.
         allow_unterminated: Accept answers that no control token closes.
+        special_tokens_in_data: What the text of a control token in the data becomes: text, a rejected record, or the
+            control token.
         on_error: Skip bad records or stop at the first.
         max_rejected: Share of records that may be rejected, 0 to 1.
         with_columns: Derived columns to store as well.
@@ -76,6 +80,7 @@ class ConvertOptions:
     on_rewrite: OnRewrite = "stitch"
     allow_dropped: tuple[str, ...] = ()
     allow_unterminated: bool = False
+    special_tokens_in_data: SpecialTokensInData = "text"
     on_error: OnError = "skip"
     max_rejected: float = 0.01
     with_columns: tuple[str, ...] = ()
@@ -130,6 +135,7 @@ class ConvertOptions:
             "on_rewrite": self.on_rewrite,
             "allow_dropped": sorted(set(self.allow_dropped)),
             "allow_unterminated": self.allow_unterminated,
+            "special_tokens_in_data": self.special_tokens_in_data,
             "with": list(dict.fromkeys(self.with_columns)),
         }
 

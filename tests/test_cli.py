@@ -181,7 +181,9 @@ def test_inspect_shows_a_row_a_document_and_a_raw_record(folder: Path) -> None:
 
 
 def test_inspect_shows_why_a_raw_record_is_refused(folder: Path) -> None:
-    refused = run("inspect", "sample_data/broken.jsonl", "--line", "10", "-t", "sample_data/tokenizer", cwd=folder)
+    arguments = ["inspect", "sample_data/broken.jsonl", "--line", "10", "-t", "sample_data/tokenizer"]
+    assert run(*arguments, cwd=folder).returncode == 0
+    refused = run(*arguments, "--special-tokens-in-data", "reject", cwd=folder)
     assert refused.returncode == 1
     assert refused.stdout.startswith("sample_data/broken.jsonl:10   format messages")
     assert "error[special-token-in-data]" in refused.stderr
@@ -279,7 +281,7 @@ def test_formats_lists_name_keys_and_example(folder: Path) -> None:
 
 
 def test_help_fits_80_columns_and_answers_quickly_with_every_option(folder: Path) -> None:
-    for command in ("convert", "inspect", "verify", "formats"):
+    for command in ("convert", "inspect", "verify", "formats", "template"):
         shown = run(command, "--help", cwd=folder).stdout
         body = shown.split("Examples:")[0]
         assert max(map(len, body.splitlines())) <= 80
@@ -291,9 +293,9 @@ def test_the_version_names_the_format(folder: Path) -> None:
 
 
 def test_the_examples_of_every_help_run_as_they_stand(folder: Path) -> None:
-    for name in ("convert", "inspect", "verify", "formats"):
+    for name in ("convert", "inspect", "verify", "formats", "template"):
         examples = run(name, "--help", cwd=folder).stdout.split("Examples:")[1].splitlines()
         for line in filter(None, map(str.strip, examples)):
-            command = re.sub(r"\bismpack (?=convert|inspect|verify|formats)", f"{sys.executable} -m ismpack ", line)
+            command = re.sub(rf"\bismpack (?={name})", f"{sys.executable} -m ismpack ", line)
             done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
             assert done.returncode == 0, (line, done.stderr)

@@ -34,7 +34,7 @@ def refresh() -> ModuleType:
 
 
 def test_every_command_of_the_readme_prints_what_the_readme_shows(refresh: ModuleType) -> None:
-    assert README.count("```console") == 6
+    assert README.count("```console") == 7
     assert refresh.without_times(refresh.refreshed_readme(README)) == refresh.without_times(README)
 
 

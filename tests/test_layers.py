@@ -115,7 +115,10 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [path.name for path in FILES if path.stem in FORBIDDEN_NAMES] == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["inspect", "--help"], ["verify", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], *([command, "--help"] for command in ("convert", "inspect", "verify", "formats", "template"))],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom ismpack.cli import main\n"

@@ -13,7 +13,7 @@ from ismpack.data import ROLES, Message, Role, ToolCall
 from ismpack.errors import IsmpackError, RecordError, TokenizerError
 from ismpack.templates import ChatTemplate, Dialect, find_dialect
 from ismpack.templates.dialect import template_messages
-from ismpack.templates.renders import Renders
+from ismpack.templates.reference import PlainRenders
 
 VARIABLES = {"bos_token": "<BOS>", "eos_token": "<EOS>", "pad_token": "<PAD>", "unk_token": "<UNK>"}
 QUESTION = [{"role": "user", "content": "probe"}]
@@ -90,12 +90,7 @@ def test_tools_reach_the_template_as_a_list() -> None:
     conversation = chat(user("q"), assistant("a"), tools=CLOCK)
     source = "{{ tools + [] == tools }} {{ tools }}"
     dialect = Dialect(text_roles=frozenset(ROLES), part_roles=frozenset(), text_arguments=False)
-    renders = Renders(
-        template=ChatTemplate(source),
-        messages=template_messages(conversation, dialect),
-        tools=conversation.tools,
-        args={},
-    )
+    renders = PlainRenders(conversation, ChatTemplate(source), template_messages(conversation, dialect))
     expected, _ = chat_template_utils.render_jinja_template(
         [dicts(conversation, dialect)], tools=list(CLOCK), chat_template=source
     )

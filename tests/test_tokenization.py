@@ -16,11 +16,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from ismpack.data import Piece, SampleBatch, Segment
+from ismpack.data import Origin, Piece, SampleBatch, Segment
 from ismpack.errors import RecordError
 from ismpack.tokenization import SampleTokenizer, TokenizerFiles, load_tokenizer
 from ismpack.tokenization.encoder import RunEncoder
-from ismpack.tokenization.runs import RUN, RunCutter, RunTable
+from ismpack.tokenization.runs import RUN, Policy, RunCutter, RunTable
+from ismpack.tokenization.texts import TokenTexts
 
 USER, ANSWER, SYSTEM, TOOL, PROMPT = 1, 2, 3, 5, 7
 UNKNOWN = "[UNK]"
@@ -108,7 +109,6 @@ def test_a_segment_is_cut_at_its_control_tokens() -> None:
     table = cut(plain("<u>", "<e>"), [query("<u>one<u><e>"), answer("two<e>")], [query("three"), answer("<e>")])
     assert table.runs == ["one", "two", "three"]
     assert table.opening == [False, False, True]
-    assert table.run_atoms == [1, 4, 6]
     assert table.atom_ids == [10, RUN, 10, 11, RUN, 11, RUN, 11]
     assert table.atom_types == [USER, USER, USER, USER, ANSWER, ANSWER, USER, ANSWER]
     assert table.atom_segments == [0, 0, 0, 0, 1, 1, 2, 3]
@@ -189,6 +189,7 @@ SIDES = [LEFT, RIGHT, *plain("<u>")]
         pytest.param("<r>\x1ca", [11, "\x1ca"], id="a separator is no white space"),
         pytest.param("a\x1f<l>", ["a\x1f", 10], id="nor is one before"),
         pytest.param("<r>\u200ba", [11, "\u200ba"], id="nor is a zero-width space"),
+        pytest.param("<r>\u2005-a", [11, "-a"], id="nor is a hyphen"),
     ],
 )
 def test_a_stripping_token_takes_white_space_from_its_neighbour(text: str, expected: list[str | int]) -> None:
@@ -238,7 +239,6 @@ def test_a_run_of_several_types_has_an_atom_of_each() -> None:
     table = cut(plain("<u>"), [query(("ab", SYSTEM), ("c<u>", USER), ("d", TOOL), ("e", PROMPT))])
     assert table.runs == ["abc", "de"]
     assert table.prefixes == {0: ["ab"], 1: ["d"]}
-    assert table.run_atoms == [0, 3]
     assert table.atom_ids == [RUN, RUN, 10, RUN, RUN]
     assert table.atom_types == [SYSTEM, USER, USER, TOOL, PROMPT]
 
@@ -260,6 +260,195 @@ def test_a_part_that_is_swallowed_whole_has_no_atom() -> None:
     assert table.runs == ["a"]
     assert table.atom_types == [SYSTEM, PROMPT]
     assert table.prefixes == {}
+
+
+# Cutting by origin
+
+WRITTEN = AddedToken("<think>", special=False, normalized=False)
+MODEL = ["<think>"]
+
+
+def written(*pieces: tuple[str, Origin] | str, is_answer: bool = False) -> Segment:
+    """A segment of pieces with their origins; text without one is the template's."""
+    made = [piece if isinstance(piece, tuple) else (piece, Origin.TEMPLATE) for piece in pieces]
+    type_id = ANSWER if is_answer else USER
+    return Segment(
+        pieces=tuple(Piece(text, type_id, origin) for text, origin in made), is_answer=is_answer, turn=0, loss=False
+    )
+
+
+def data(text: str) -> tuple[str, Origin]:
+    return text, Origin.DATA
+
+
+def said(text: str) -> tuple[str, Origin]:
+    return text, Origin.ASSISTANT
+
+
+def shown_under(policy: Policy, tokens: Sequence[AddedToken], *segments: Segment) -> list[str | int]:
+    """Runs and control ids, where a model writes `<think>`."""
+    table = RunCutter(files_of(by_hand(*tokens)).control_tokens, policy, MODEL).cut([segments])
+    runs = iter(table.runs)
+    return [next(runs) if atom == RUN else atom for atom in table.atom_ids]
+
+
+def shown_by_policy(tokens: Sequence[AddedToken], *segments: Segment) -> tuple[list[str | int], list[str | int]]:
+    """What `text` and `control` make of it; `reject` cuts as `text` does."""
+    assert shown_under("reject", tokens, *segments) == shown_under("text", tokens, *segments)
+    return shown_under("text", tokens, *segments), shown_under("control", tokens, *segments)
+
+
+def test_a_control_token_in_data_is_text_or_a_token_by_policy() -> None:
+    segment = written("<u>x", data("a<u>b<e>"), "<e>")
+    assert shown_by_policy(plain("<u>", "<e>"), segment) == ([10, "xa<u>b<e>", 11], [10, "xa", 10, "b", 11, 11])
+
+
+def test_what_a_model_writes_is_a_token_in_an_assistants_data_only() -> None:
+    tokens = [WRITTEN, *plain("<u>")]
+    assert shown_under("text", tokens, written(said("<think>a"))) == [10, "a"]
+    assert shown_under("text", tokens, written(data("<think>a"))) == ["<think>a"]
+    assert shown_under("text", tokens, written("<think>a")) == [10, "a"]
+
+
+def test_a_stop_token_in_an_assistants_data_is_text() -> None:
+    segment = written(said("a<e>b"), "<e>", is_answer=True)
+    assert shown_by_policy([WRITTEN, *plain("<e>")], segment) == (["a<e>b", 11], ["a", 11, "b", 11])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        pytest.param(("<", data("u>")), 1, id="template, then data"),
+        pytest.param((data("<u"), ">"), 1, id="data, then template"),
+        pytest.param((data("<"), said("u>")), 1, id="data of two origins"),
+        pytest.param((data("<"), data("u>")), 1, id="data twice"),
+        pytest.param(("<", data("u"), ">"), 1, id="data in between"),
+        pytest.param((said("<th"), "ink>"), 0, id="an assistant, then the template"),
+    ],
+)
+def test_data_and_template_together_spell_no_control_token(pieces: tuple[str, ...], whole: int) -> None:
+    segment = written(*pieces)
+    assert shown_by_policy([WRITTEN, *plain("<u>")], segment) == ([segment.text], [10 + whole])
+
+
+def test_neighbours_of_one_origin_spell_a_control_token_together() -> None:
+    tokens = [WRITTEN, *plain("<u>")]
+    assert shown_under("text", tokens, written("a<", "u>b")) == ["a", 11, "b"]
+    assert shown_under("text", tokens, written(said("<th"), said("ink>"))) == [10]
+
+
+def test_a_shorter_token_is_taken_where_a_longer_one_would_reach_into_data() -> None:
+    tokens = plain("<e>", "<e>>")
+    assert shown_by_policy(tokens, written("<e>", data(">"))) == ([10, ">"], [11])
+
+
+def test_a_token_that_data_would_begin_hides_none_behind_it() -> None:
+    tokens = plain("<<", "<e>")
+    assert shown_by_policy(tokens, written(data("<"), "<e>")) == (["<", 11], [10, "e>"])
+
+
+def test_a_token_matched_after_normalisation_is_none_in_data_either() -> None:
+    tokens = [AddedToken("<e>", normalized=True)]
+    assert shown_by_policy(tokens, written("<e>", data("<e>"))) == ([10, "<e>"], [10, 10])
+
+
+def test_stripping_takes_white_space_that_data_wrote() -> None:
+    segment = written("<r>", data(" \na "), "<l>")
+    assert shown_by_policy(SIDES, segment) == ([11, "a", 10], [11, "a", 10])
+    assert by_hand(*SIDES).encode(segment.text).ids == [11, A, 10]
+
+
+def test_a_stripping_token_that_data_spells_strips_nothing() -> None:
+    assert shown_by_policy(SIDES, written("a ", data("<l>"), " b")) == (["a <l> b"], ["a", 10, " b"])
+
+
+def test_a_stop_tokens_rstrip_reaches_into_the_next_querys_data() -> None:
+    segments = written(said("a"), "<r>", is_answer=True), written(data(" \nq"))
+    assert shown_by_policy(SIDES, *segments) == (["a", 11, "q"], ["a", 11, "q"])
+
+
+def test_a_letter_in_data_touches_a_single_word_of_the_template() -> None:
+    assert shown_by_policy(WORD, written("yes", data("no"))) == (["yesno"], ["yesno"])
+    assert shown_by_policy(WORD, written("yes", data("!"))) == ([10, "!"], [10, "!"])
+
+
+BLANKS = [AddedToken("  ", normalized=True), AddedToken("    ", normalized=True), *plain("<u>")]
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_white_space_tokens_are_tokens_whoever_wrote_them(origin: Origin) -> None:
+    segment = written("<u>", ("a     b", origin))
+    assert shown_by_policy(BLANKS, segment) == ([12, "a", 11, " b"], [12, "a", 11, " b"])
+
+
+def test_white_space_tokens_reach_over_origins() -> None:
+    segment = written("<u> ", data("  "), " a")
+    assert shown_by_policy(BLANKS, segment) == ([12, 11, "a"], [12, 11, "a"])
+    assert by_hand(*BLANKS).encode(segment.text).ids == [12, 11, A]
+
+
+def test_special_white_space_is_a_control_token() -> None:
+    tokens = [AddedToken("\t\t", special=True, normalized=False)]
+    assert shown_by_policy(tokens, written("\t\t", data("a\t\t"))) == ([10, "a\t\t"], [10, "a", 10])
+
+
+def test_pieces_that_differ_in_origin_alone_are_one_part() -> None:
+    table = RunCutter(files_of(by_hand()).control_tokens).cut([[written("a", data("b"), "c")]])
+    assert (table.runs, table.prefixes, table.atom_types) == (["abc"], {}, [USER])
+
+
+CONTENTS = ["<u>", "u>", "<", "e>", "\t", "\t\n", "<u><e>"]
+PIECES = st.lists(
+    st.tuples(st.text("<u>e\t\n", min_size=1, max_size=6), st.sampled_from(Origin)), min_size=1, max_size=6
+)
+
+
+def found_by_trying(pieces: Sequence[tuple[str, Origin]]) -> list[str | int]:
+    """Runs and ids, by trying every token at every place; a model writes `u>`."""
+    text = "".join(part for part, _ in pieces)
+    origins = [origin for part, origin in pieces for _ in part]
+    borders = {k for k in range(1, len(text)) if origins[k] is not origins[k - 1]}
+    found: list[str | int] = []
+    run, at = "", 0
+    while at < len(text):
+        fits = [""]
+        for content in CONTENTS:
+            crosses = borders.intersection(range(at + 1, at + len(content)))
+            may_stand = origins[at] is Origin.TEMPLATE or (origins[at] is Origin.ASSISTANT and content == "u>")
+            if text.startswith(content, at) and (content.isspace() or (may_stand and not crosses)):
+                fits.append(content)
+        longest = max(fits, key=len)
+        if longest:
+            found += [run, 10 + CONTENTS.index(longest)] if run else [10 + CONTENTS.index(longest)]
+        run = "" if longest else run + text[at]
+        at += max(len(longest), 1)
+    return [*found, run] if run else found
+
+
+ANY_ORDER = RunCutter(files_of(by_hand(*plain(*CONTENTS))).control_tokens, "text", ["u>"])
+
+
+@given(PIECES)
+def test_tokens_are_found_where_they_may_stand(pieces: list[tuple[str, Origin]]) -> None:
+    table = ANY_ORDER.cut([[written(*pieces)]])
+    runs = iter(table.runs)
+    assert [next(runs) if atom == RUN else atom for atom in table.atom_ids] == found_by_trying(pieces)
+
+
+def test_policies_over_the_sample_tokenizer(sample_tokenizer: str) -> None:
+    files = load_tokenizer(sample_tokenizer)
+    ids = {content: token.id for content, token in files.control_tokens.items()}
+    segments = [
+        written("<|im_start|>user\n", data("<think><|im_end|>"), "<|im_end|>\n<|im_start|>assistant\n"),
+        written(said("<think>hm</think><|im_end|>"), "<|im_end|>", is_answer=True),
+    ]
+    marks = {}
+    for policy in ("text", "reject", "control"):
+        made = ids_of(SampleTokenizer(files, policy, frozenset({"<think>", "</think>"})), segments)
+        marks[policy] = [i for i in made if i in ids.values()]
+    start, end, think, thought = (ids[mark] for mark in ("<|im_start|>", "<|im_end|>", "<think>", "</think>"))
+    assert marks["text"] == marks["reject"] == [start, end, start, think, thought, end]
+    assert marks["control"] == [start, think, end, end, start, think, thought, end, end]
 
 
 # Encoding runs
@@ -532,6 +721,18 @@ def test_a_control_token_of_the_template_is_not_refused() -> None:
     assert ids_of(UNIGRAM, [query("a</s>"), answer("b</s>")]) == [2, 1, 3, 1]
 
 
+def test_white_space_tokens_that_a_run_becomes_are_allowed() -> None:
+    tokenizer = by_hand(AddedToken("\n\n", normalized=False), AddedToken("<e>", normalized=False))
+    tokenizer.normalizer = normalizers.Replace("Z", "\n\n")
+    assert tokenizer.token_to_id("\n\n") == LINES
+    assert ids_of(sample_tokenizer_of(tokenizer), [query("aZ"), answer("b<e>")]) == [A, LINES, B, 10]
+
+
+def test_white_space_tokens_are_shown_as_text() -> None:
+    texts = TokenTexts(by_hand(*BLANKS, AddedToken("\t", special=True)).to_str())
+    assert texts.is_control(np.array([BLANK, 10, 11, 12, 13], np.int32)).tolist() == [False, False, False, True, True]
+
+
 def test_text_that_becomes_the_unknown_token_is_allowed() -> None:
     assert ids_of(UNIGRAM, [query("aß"), answer("ß</s>")]) == [2, 0, 0, 1]
 
@@ -717,6 +918,19 @@ NAMES = st.sampled_from(sorted(LIBRARIES))
 def test_one_segment_gives_the_librarys_ids_of_the_text(name: str, text: str) -> None:
     assume(LIBRARIES[name].encode(text).ids)
     assert ids_of(OURS[name], [query(text), answer("<|im_end|><e>")])[:-1] == [
+        *LIBRARIES[name].encode(text).ids,
+        *LIBRARIES[name].encode("<|im_end|><e>").ids[:-1],
+    ]
+
+
+EVERYWHERE = {name: SampleTokenizer(files_of(library), "control") for name, library in LIBRARIES.items()}
+
+
+@given(NAMES, st.lists(st.tuples(st.sampled_from([*MARKS, *STRIPPING, *WORDS]), st.sampled_from(Origin)), min_size=1))
+def test_control_tokens_of_all_origins_give_the_librarys_ids(name: str, pieces: list[tuple[str, Origin]]) -> None:
+    text = "".join(text for text, _ in pieces)
+    assume(LIBRARIES[name].encode(text).ids)
+    assert ids_of(EVERYWHERE[name], [written(*pieces), answer("<|im_end|><e>")])[:-1] == [
         *LIBRARIES[name].encode(text).ids,
         *LIBRARIES[name].encode("<|im_end|><e>").ids[:-1],
     ]

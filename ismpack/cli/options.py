@@ -68,6 +68,13 @@ _TRAINING = (
         metavar="FIELD",
         help="Accept that the template never prints this field (content, reasoning_content, tool_calls, tools).",
     ),
+    option(
+        "Training",
+        "--special-tokens-in-data",
+        type=click.Choice(["text", "reject", "control"]),
+        default="text",
+        help="Text of a control token in the data: encode it as text, reject the record, or make it that token.",
+    ),
     option("Training", "--allow-unterminated", is_flag=True, help="Accept answers that no control token closes."),
     option("Packing", "--max-length", type=int, default=4096, metavar="TOKENS", help="Tokens per row."),
     option(
@@ -86,6 +93,11 @@ def template_options(*, required: bool) -> Callable[[Any], Any]:
         "Template", "-t", "--tokenizer", required=required, metavar="T", help="Hub name, directory, or tokenizer.json."
     )
     return lambda command: _decorate(command, (tokenizer, *_TEMPLATE))
+
+
+def template_only_options(command: Any) -> Any:
+    """The same without the tokenizer, for a command whose argument it is."""
+    return _decorate(command, _TEMPLATE)
 
 
 def training_options(command: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ismpack.data import PackBatch, Record, SampleBatch, Segment
+from ismpack.data import Filled, PackBatch, Record, SampleBatch, Segment
 from ismpack.errors import InternalError, RecordError
 from ismpack.formats import to_conversation
 from ismpack.packing import fit, pack
@@ -19,6 +19,9 @@ from ismpack.templates import Segmentation
 
 _FLUSH_CHARACTERS = 8 << 20
 """Rendered text that is collected before it is tokenized in one call."""
+
+_BONE_CHARACTERS = 64
+"""What the template's text in one segment of a skeleton is taken for, as counting it would cost more than it tells."""
 
 _REPORT_RECORDS = 100
 
@@ -67,7 +70,7 @@ class _Pending:
     segmentation: Segmentation
 
     @property
-    def samples(self) -> tuple[tuple[Segment, ...], ...]:
+    def samples(self) -> tuple[Sequence[Segment], ...]:
         """Segments of each sample."""
         return self.segmentation.samples
 
@@ -123,11 +126,13 @@ class Partition:
             name, conversation = to_conversation(record.value, format=self._toolkit.options.format)
             self.tally.formats[name] += 1
             segmentation = self._toolkit.segments(conversation)
+        except InternalError as error:
+            raise InternalError(error.message, location=record.location) from error
         except RecordError as error:
             self._reject(error.at(record.location), record.source_id)
             return
         self._pending.append(_Pending(record, segmentation))
-        self._characters += sum(len(piece.text) for s in segmentation.samples for seg in s for piece in seg.pieces)
+        self._characters += sum(map(_characters, segmentation.samples))
 
     def _reject(self, error: RecordError, source_id: int) -> None:
         if self._toolkit.options.on_error == "stop":
@@ -177,6 +182,13 @@ class Partition:
                 self._reject(errors[owner].at(pending.record.location), pending.record.source_id)
             else:
                 self.tally.dropped += 1
+
+
+def _characters(sample: Sequence[Segment]) -> int:
+    """Rendered characters of a sample, about."""
+    if isinstance(sample, Filled):
+        return sum(map(len, sample.values)) + _BONE_CHARACTERS * len(sample)
+    return sum(len(piece.text) for segment in sample for piece in segment.pieces)
 
 
 def _source_id(chunk: Chunk, error: RecordError) -> int:

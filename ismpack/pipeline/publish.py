@@ -88,7 +88,7 @@ def write_manifest(
         template_digest=toolkit.template_digest,
         inputs=plan.inputs,
         stop_ids=sorted(inferred.union(toolkit.stop_ids)),
-        control_ids=sorted(token.id for token in files.control_tokens.values()),
+        control_ids=sorted(token.id for token in files.control_tokens.values() if not token.is_blank),
         largest_id=files.largest_id,
         segment_types={str(value): name for value, name in SEGMENT_TYPE_NAMES.items()},
         columns=_columns(toolkit),

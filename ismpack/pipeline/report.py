@@ -10,6 +10,8 @@ from ismpack.manifest import Manifest, Totals
 
 WARNINGS: dict[str, str] = {
     "answer-unterminated": "conversations with an answer that no control token closes",
+    "control-string-in-data": "conversations whose data holds the text of a control token (encoded as text, or as "
+    "control tokens with --special-tokens-in-data control)",
     "greeting-in-query": "conversations that open with an assistant message; it is part of the first query",
     "history-rewritten": "conversations whose earlier answers the template renders in another way later on",
     "overlong-cut": "samples cut to the leading turns that fit",

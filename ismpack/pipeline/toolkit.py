@@ -10,7 +10,7 @@ from ismpack.errors import Location, TokenizerError
 from ismpack.formats import AUTO, format_named
 from ismpack.manifest import canonical_digest
 from ismpack.options import ConvertOptions
-from ismpack.templates import ChatTemplate, Dialect, Segmentation, SegmentRules, find_dialect, segment
+from ismpack.templates import ChatTemplate, Segmentation, Segmenter, SegmentRules, find_dialect, frame_tokens
 from ismpack.tokenization import SampleTokenizer, TokenizerFiles, load_tokenizer
 
 _TOOL_USE = "tool_use"
@@ -26,6 +26,7 @@ class Toolkit:
         templates: Jinja text of the templates in use, by name; `default` is always there.
         rules: What decides the segments besides the template.
         tokenizer: Segments to samples.
+        segmenters: Conversations to segments, by the template's name.
     """
 
     options: ConvertOptions
@@ -33,7 +34,7 @@ class Toolkit:
     templates: dict[str, str]
     rules: SegmentRules
     tokenizer: SampleTokenizer
-    _compiled: dict[str, tuple[ChatTemplate, Dialect]]
+    segmenters: dict[str, Segmenter]
 
     @property
     def template_digest(self) -> str:
@@ -49,13 +50,12 @@ class Toolkit:
         """The conversation's segments under its template.
 
         Raises:
-            RecordError: See `templates.segment`.
+            RecordError: See `templates.Segmenter.segment`.
         """
         if self.options.default_system is not None:
             conversation = with_default_system(conversation, self.options.default_system)
-        name = _TOOL_USE if conversation.tools and _TOOL_USE in self._compiled else "default"
-        template, dialect = self._compiled[name]
-        return segment(conversation, template, dialect, self.rules)
+        name = _TOOL_USE if conversation.tools and _TOOL_USE in self.segmenters else "default"
+        return self.segmenters[name].segment(conversation)
 
 
 def make_toolkit(options: ConvertOptions) -> Toolkit:
@@ -76,19 +76,25 @@ def make_toolkit(options: ConvertOptions) -> Toolkit:
         compiled[name] = (template, find_dialect(template))
     rules = SegmentRules(
         stop_tokens=_stop_tokens(options, files),
-        control_tokens={content: token.special for content, token in files.control_tokens.items()},
+        # White-space tokens are ordinary vocabulary: nobody is fooled by them.
+        control_tokens={
+            content: token.special for content, token in files.control_tokens.items() if not token.is_blank
+        },
+        special_tokens_in_data=options.special_tokens_in_data,
         on_rewrite=options.on_rewrite,
         loss=options.loss,
         allow_dropped=frozenset(options.allow_dropped),
         allow_unterminated=options.allow_unterminated,
     )
+    frames = (frame_tokens(template, dialect, rules) for template, dialect in compiled.values())
+    rules = replace(rules, frame_tokens=frozenset().union(*frames))
     return Toolkit(
         options=options,
         files=files,
         templates=templates,
         rules=rules,
-        tokenizer=SampleTokenizer(files),
-        _compiled=compiled,
+        tokenizer=SampleTokenizer(files, options.special_tokens_in_data, rules.written_by_model),
+        segmenters={name: Segmenter(template, dialect, rules) for name, (template, dialect) in compiled.items()},
     )
 
 

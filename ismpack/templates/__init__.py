@@ -2,7 +2,18 @@
 
 from ismpack.templates.dialect import Dialect, find_dialect
 from ismpack.templates.environment import ChatTemplate
+from ismpack.templates.frames import frame_tokens
 from ismpack.templates.reference import segment
 from ismpack.templates.rules import Segmentation, SegmentRules
+from ismpack.templates.segmenter import Segmenter
 
-__all__ = ["ChatTemplate", "Dialect", "SegmentRules", "Segmentation", "find_dialect", "segment"]
+__all__ = [
+    "ChatTemplate",
+    "Dialect",
+    "SegmentRules",
+    "Segmentation",
+    "Segmenter",
+    "find_dialect",
+    "frame_tokens",
+    "segment",
+]

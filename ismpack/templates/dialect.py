@@ -49,10 +49,11 @@ def template_messages(conversation: Conversation, dialect: Dialect) -> list[dict
 
     Values that are None are left out and reasoning is given under both of its names, as transformers does.
     """
-    return [_template_message(message, dialect) for message in conversation.messages]
+    return [template_message(message, dialect) for message in conversation.messages]
 
 
-def _template_message(message: Message, dialect: Dialect) -> dict[str, Any]:
+def template_message(message: Message, dialect: Dialect) -> dict[str, Any]:
+    """One message as the template reads it."""
     out: dict[str, Any] = {"role": message.role}
     if message.content is not None:
         out["content"] = _content(message.role, message.content, dialect)

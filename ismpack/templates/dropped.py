@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-from ismpack.data import Role
 from ismpack.errors import RecordError
 from ismpack.templates.marks import Numbering, fresh_root
-from ismpack.templates.renders import Renders
+from ismpack.templates.renders import dropped, dropped_tools
+
+if TYPE_CHECKING:
+    from ismpack.templates.reference import PlainRenders
 
 
 class PrintedData:
@@ -21,7 +24,7 @@ class PrintedData:
         answers: Indices of the answers; what follows the last one is not looked at.
     """
 
-    def __init__(self, renders: Renders, answers: Sequence[int]) -> None:
+    def __init__(self, renders: PlainRenders, answers: Sequence[int]) -> None:
         self._renders = renders
         self._answers = answers
         self._end = answers[-1] + 1
@@ -44,11 +47,10 @@ class PrintedData:
                 "data and the text around it together give the text of a control token", code="special-token-in-data"
             )
 
-    def refuse_dropped(self, roles: Sequence[Role], allowed: Collection[str], *, append_only: bool) -> None:
+    def refuse_dropped(self, allowed: Collection[str], *, append_only: bool) -> None:
         """Check that every piece of data is in the stream, and the tool definitions.
 
         Args:
-            roles: Role of every message.
             allowed: Fields that need not be printed.
             append_only: Whether the stream is the last render itself; if the template rewrites history, each piece is
                 looked for in the render that gives its own segment.
@@ -61,17 +63,9 @@ class PrintedData:
         missing = [n for n, (_, field) in enumerate(places) if n not in shown and field not in allowed]
         for number in self._never_shown(missing):
             i, field = places[number]
-            raise RecordError(
-                f"the chat template never prints {field!r} of message {i} ({roles[i]}), or not all of it",
-                code="data-dropped",
-                hint=f"Use a template that prints it, or accept the loss with --allow-dropped {field}.",
-            )
-        if self._renders.tools and "tools" not in allowed and not self._prints_tools():
-            raise RecordError(
-                "the chat template never prints the tool definitions",
-                code="data-dropped",
-                hint="Use a template that prints them, or accept the loss with --allow-dropped tools.",
-            )
+            raise dropped(i, field, self._renders.conversation.messages[i].role)
+        if self._renders.conversation.tools and "tools" not in allowed and not self._prints_tools():
+            raise dropped_tools()
 
     def _never_shown(self, numbers: Sequence[int]) -> list[int]:
         """Pieces that are not in the render that gives their segment: E_k for an answer, the next G for a query."""
@@ -107,7 +101,8 @@ class PrintedData:
         # Some templates print the tools beside the last user message only, so every query is looked at.
         for k in self._answers:
             try:
-                if self._renders.without_tools(k) != self._renders.prompt(k):
+                without = self._renders.of(self._renders.messages[:k], prompt=True, tools=False)
+                if without != self._renders.prompt(k):
                     return True
             except RecordError:
                 return True

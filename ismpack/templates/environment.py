@@ -23,7 +23,11 @@ from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ismpack.data import Json
-from ismpack.errors import IsmpackError, Location, RecordError, TokenizerError
+from ismpack.errors import Location, TokenizerError
+from ismpack.templates import growth
+from ismpack.templates.limits import TESTS, Rewriter, check_length, limited, printed
+
+_DEPTH = 256  # no record is nested more deeply
 
 
 class ChatTemplate:
@@ -48,18 +52,10 @@ class ChatTemplate:
         name: str = "chat template",
     ) -> None:
         self.source = source
+        self.variables = dict(variables or {})
+        self.date = date
         self.name = name
-        self._variables = dict(variables or {})
-        try:
-            self._template = _environment(date).from_string(source)
-        except TemplateSyntaxError as error:
-            raise TokenizerError(
-                f"the {name} is not valid Jinja: {error.message}",
-                code="chat-template-invalid",
-                location=Location(path=name, line=error.lineno),
-            ) from error
-        except Exception as error:  # Jinja compiles to Python, which has limits of its own
-            raise TokenizerError(f"the {name} cannot be compiled: {error}", code="chat-template-invalid") from error
+        self._compiled = compile_template(Sandbox(date), source, name)
 
     def render(
         self,
@@ -78,34 +74,85 @@ class ChatTemplate:
             args: Template arguments of this record; they win over the run's.
 
         Raises:
-            RecordError: `template-error`, with the template's own message.
+            RecordError: `template-error`, with the template's own message or the limit that it passed.
             TokenizerError: `chat-template-nondeterministic`.
         """
-        try:
-            return self._template.render(
-                {"documents": None}
-                | self._variables
-                | dict(args or {})
-                | {"messages": messages, "tools": tools and list(tools), "add_generation_prompt": add_generation_prompt}
-            )
-        except IsmpackError:
-            raise
-        except Exception as error:  # whatever foreign code raises is the template's refusal of this conversation
-            text = str(error) or type(error).__name__
-            raise RecordError(f"the chat template refuses this conversation: {text}", code="template-error") from error
+        context = context_variables(self, messages, tools=tools, add_generation_prompt=add_generation_prompt, args=args)
+        with limited():
+            template = self._compiled
+            return printed(template.root_render_func(template.new_context(context)))
 
 
-def _environment(date: str | None) -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
-    )
-    environment.filters["random"] = environment.globals["lipsum"] = _refuse_chance
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _clock(date)
-    environment.globals["dict"] = _Dict()
-    environment.globals["namespace"] = _Namespace
-    return environment
+def context_variables(
+    template: ChatTemplate,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    tools: Sequence[Json] | None,
+    add_generation_prompt: bool,
+    args: Mapping[str, Json] | None,
+) -> dict[str, Any]:
+    """The names that a render sees. The conversation wins over the record's arguments, and these over the run's."""
+    return {
+        "documents": None,
+        **template.variables,
+        **(args or {}),
+        "messages": messages,
+        "tools": tools and list(tools),
+        "add_generation_prompt": add_generation_prompt,
+    }
+
+
+def compile_template(sandbox: Sandbox, source: str, name: str) -> jinja2.Template:
+    """Jinja text to something that renders in this sandbox.
+
+    Raises:
+        TokenizerError: `chat-template-invalid`, with Jinja's message and line.
+    """
+    try:
+        return sandbox.from_string(source)
+    except TemplateSyntaxError as error:
+        raise TokenizerError(
+            f"the {name} is not valid Jinja: {error.message}",
+            code="chat-template-invalid",
+            location=Location(path=name, line=error.lineno),
+        ) from error
+    except Exception as error:  # Jinja compiles to Python, which has limits of its own
+        raise TokenizerError(f"the {name} cannot be compiled: {error}", code="chat-template-invalid") from error
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """What template code can reach: Jinja's own, transformers' additions, and nothing that differs between runs.
+
+    Args:
+        date: ISO date for `strftime_now`, or None.
+    """
+
+    intercepted_binops = frozenset(growth.OPERATORS)
+    wrap_str_format = growth.checked_method  # called for every attribute, so without a detour
+    concat = staticmethod(printed)
+
+    def __init__(self, date: str | None) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols])
+        self.filters["random"] = self.globals["lipsum"] = _refuse_chance
+        self.filters["tojson"] = _tojson
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = _clock(date)
+        self.globals["dict"] = _Dict()
+        self.globals["namespace"] = _Namespace
+        self.filters |= {name: growth.checked_filter(name, function) for name, function in self.filters.items()}
+        self.filters |= {"join": growth.join_filter, "sum": growth.sum_filter}
+        self.binop_table |= growth.OPERATORS
+        self.tests |= TESTS
+
+    def rewritten(self, tree: jinja2.nodes.Template) -> jinja2.nodes.Template:
+        """The parsed template as it shall be compiled. A subclass extends this."""
+        Rewriter().visit(tree)
+        return tree
+
+    def _generate(
+        self, source: jinja2.nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
+    ) -> str:
+        return super()._generate(self.rewritten(source), name, filename, defer_init)
 
 
 class _GenerationTag(jinja2.ext.Extension):
@@ -131,6 +178,8 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     """Like transformers' filter: no HTML escaping, which Jinja's own would do."""
+    if indent:
+        check_length(_DEPTH * (indent if isinstance(indent, int) else len(indent)))
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ismpack.data import Piece, Role
 from ismpack.errors import RecordError
 from ismpack.schema import SegmentType
-from ismpack.templates.marks import append_mark, common_prefix, common_suffix, end_of_data, fresh_root
+from ismpack.templates.marks import common_prefix, common_suffix
 from ismpack.templates.renders import Renders
 
 _TYPE_OF_ROLE: dict[Role, SegmentType] = {
@@ -89,13 +89,7 @@ class Query:
         opening = self.renders.opening().removesuffix(self._unasked_header())
         if not opening or not self.prompt.startswith(opening):
             return 0
-        # A conversation's own system message may have the very words of the default one.
-        changed = append_mark(self.renders.messages[0], fresh_root(self.prompt), blank=True)
-        try:
-            moved = self.renders.of([changed, *self.renders.messages[1 : self.messages.stop]], prompt=True)
-        except RecordError:
-            return 0
-        return len(opening) if moved.startswith(opening) else 0
+        return len(opening) if self.renders.is_opening(opening, self.messages.stop) else 0
 
     def _leftover_end(self, header: str) -> int:
         """Where the text after the previous stop token ends that is there without the query's messages, too."""
@@ -110,10 +104,8 @@ class Query:
             return self._end_before_next(i)
         if prompt.startswith(alone):
             return len(alone)
-        message, before = renders.messages[i], list(renders.messages[:i])
-        after = list(renders.messages[i + 1 : self.messages.stop])
-        here = end_of_data(message, prompt, lambda changed: renders.of([*before, changed, *after], prompt=True))
-        there = end_of_data(message, alone, lambda changed: renders.of([*before, changed]).removesuffix(header))
+        here = renders.data_end(i, self.messages.stop, prompt=True)
+        there = renders.data_end(i, i + 1, prompt=False)
         if not here or not there:  # the data is not printed, or cannot be changed
             return self._follow(alone, 0)
         return self._follow(alone[there:], here)
@@ -126,13 +118,11 @@ class Query:
         renders = self.renders
         if i + 1 not in self.messages:
             return None
-        message, following = renders.messages[i], renders.messages[i + 1]
-        before = list(renders.messages[:i])
         try:
-            both, alone = renders.prefix(i + 2), renders.of([following])
+            both, alone = renders.prefix(i + 2), renders.only(i + 1)
         except RecordError:
             return None
-        data_end = end_of_data(message, both, lambda changed: renders.of([*before, changed, following]))
+        data_end = renders.data_end(i, i + 2, prompt=False)
         if data_end is None or not self.prompt.startswith(both[:data_end]):
             return None
         start = self._outside_token(both, len(both) - common_suffix(both, alone), to_end=True)

@@ -20,6 +20,9 @@ from ismpack.data import Json
 from ismpack.errors import Location, TokenizerError
 
 GENERATION_CONFIG = "generation_config.json"
+WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""Unicode White_Space, which is what the tokenizers library strips; `str.strip()` takes \\x1c to \\x1f as well."""
+
 _TOKEN_KEYS = ("content", "id", "special", "lstrip", "rstrip", "single_word", "normalized")
 
 
@@ -44,6 +47,16 @@ class ControlToken:
     rstrip: bool
     single_word: bool
     normalized: bool
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it stands for white space and no more: ordinary vocabulary (GPT-NeoX's runs of blanks)."""
+        return is_blank(self.content, special=self.special)
+
+
+def is_blank(content: str, *, special: bool) -> bool:
+    """Whether an added token of this text is ordinary vocabulary, which data may hold: white space, not special."""
+    return not special and not content.strip(WHITE_SPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,18 @@ the whole run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ismpack.data import SampleBatch, Segment
+from ismpack.data import Filled, SampleBatch, Segment
 from ismpack.errors import RecordError
+from ismpack.tokenization.atoms import Atoms, EncodedRuns, encode_runs
 from ismpack.tokenization.encoder import RunEncoder
 from ismpack.tokenization.loader import TokenizerFiles
-from ismpack.tokenization.runs import RUN, RunCutter, RunTable
+from ismpack.tokenization.planner import Planner
+from ismpack.tokenization.runs import RUN, Policy, RunCutter, RunTable
 
 
 class SampleTokenizer:
@@ -24,16 +26,22 @@ class SampleTokenizer:
 
     Args:
         files: The tokenizer.
+        policy: What the text of a control token in data becomes; `reject` cuts as `text` does.
+        written_by_model: Control tokens that are tokens in an assistant's data too.
     """
 
-    def __init__(self, files: TokenizerFiles) -> None:
+    def __init__(
+        self, files: TokenizerFiles, policy: Policy = "text", written_by_model: Collection[str] = frozenset()
+    ) -> None:
+        tokens = files.control_tokens.values()
+        # The unknown token is often an added token too, yet text that the model cannot spell rightly becomes it; and
+        # white-space tokens are ordinary vocabulary.
+        refused = [token.id for token in tokens if token.id != files.unknown_id and not token.is_blank]
+        self._refused_ids = np.array(refused, np.int32)
+        self._names = {token.id: token.content for token in tokens}
         self._encoder = RunEncoder(files.backend_json)
-        self._cutter = RunCutter(files.control_tokens)
-        # The unknown token is often an added token too, yet text that the model cannot spell rightly becomes it.
-        self._control_ids = np.array(
-            [token.id for token in files.control_tokens.values() if token.id != files.unknown_id], np.int32
-        )
-        self._names = {token.id: content for content, token in files.control_tokens.items()}
+        self._cutter = RunCutter(files.control_tokens, policy, written_by_model)
+        self._planner = Planner(tokens, self._cutter, self._encoder, self._refused_ids, policy, written_by_model)
 
     def tokenize(
         self, samples: Sequence[Sequence[Segment]], source_ids: Sequence[int]
@@ -49,112 +57,88 @@ class SampleTokenizer:
             `special-token-in-data` if plain text became a control token, `empty-answer` if an answer has no token,
             `empty-query` if the sample would begin with an answer.
         """
-        table = self._cutter.cut(samples)
-        ids, offsets = self._encoder.encode(table.runs, np.array(table.opening, np.bool_))
-        atom_ids = np.array(table.atom_ids, np.int32)
-        lengths = self._atom_lengths(table, ids, offsets, atom_ids)
-        segment_samples = np.repeat(np.arange(len(samples)), [len(sample) for sample in samples])
-        atom_segments = np.array(table.atom_segments, np.int64)
-        refused = self._refuse_control_ids(table, ids, offsets, segment_samples)
-        refused |= _refuse_empty_segments(samples, atom_segments, lengths)
-        batch = _assemble(samples, ids, atom_ids, np.array(table.atom_types, np.uint8), atom_segments, lengths)
-        sample_lengths = np.bincount(segment_samples[atom_segments], weights=lengths, minlength=len(samples)).astype(
-            np.int32
+        table, atoms = self._cut(samples)
+        encoded = encode_runs(self._encoder, table)
+        is_run = atoms.ids == RUN
+        lengths = np.ones(len(atoms.ids), np.int64)
+        lengths[is_run] = encoded.part_lengths
+        segment_tokens = np.bincount(atoms.segments, lengths, len(atoms.turns)).astype(np.int64)
+        refused = self._refuse_control_ids(encoded, atoms) | _refuse_empty_segments(atoms, segment_tokens)
+        ids = np.repeat(atoms.ids, lengths)
+        ids[np.repeat(is_run, lengths)] = encoded.ids
+        batch = SampleBatch(
+            input_ids=ids,
+            segment_type_ids=np.repeat(atoms.types, lengths),
+            turn_ids=np.repeat(atoms.turns, segment_tokens),
+            loss_mask=np.repeat(atoms.losses, segment_tokens),
+            lengths=np.bincount(atoms.sample_of_segment(), segment_tokens, len(samples)).astype(np.int32),
+            source_ids=np.array(source_ids, np.int64),
         )
-        keep = np.ones(len(samples), np.bool_)
-        keep[list(refused)] = False
-        tokens = np.repeat(keep, sample_lengths)
-        return SampleBatch(
-            input_ids=batch[0][tokens],
-            segment_type_ids=batch[1][tokens],
-            turn_ids=batch[2][tokens],
-            loss_mask=batch[3][tokens],
-            lengths=sample_lengths[keep],
-            source_ids=np.array(source_ids, np.int64)[keep],
-        ), refused
+        return _without(batch, list(refused)), refused
 
-    def _atom_lengths(
-        self,
-        table: RunTable,
-        ids: npt.NDArray[np.int32],
-        offsets: npt.NDArray[np.int64],
-        atom_ids: npt.NDArray[np.int32],
-    ) -> npt.NDArray[np.int64]:
-        """int64[A]: tokens of each atom."""
-        lengths = np.ones(len(atom_ids), np.int64)
-        lengths[np.array(table.run_atoms, np.int64)] = np.diff(offsets)
-        if not table.prefixes:
-            return lengths
-        texts = [text for prefixes in table.prefixes.values() for text in prefixes]
-        opening = [table.opening[run] for run, prefixes in table.prefixes.items() for _ in prefixes]
-        prefix_ids, prefix_offsets = self._encoder.encode(texts, np.array(opening, np.bool_))
-        k = 0
-        for run, prefixes in table.prefixes.items():
-            whole = ids[offsets[run] : offsets[run + 1]]
-            edges = [0]
-            for _ in prefixes:
-                edges.append(max(edges[-1], _shared(whole, prefix_ids[prefix_offsets[k] : prefix_offsets[k + 1]])))
-                k += 1
-            first = table.run_atoms[run]
-            lengths[first : first + len(edges)] = np.diff([*edges, len(whole)])
-        return lengths
+    def _cut(self, samples: Sequence[Sequence[Segment]]) -> tuple[RunTable, Atoms]:
+        """The runs of all samples in one table, and their atoms."""
+        table = RunTable()
+        blocks = []
+        for sample in samples:
+            if not isinstance(sample, Filled):
+                blocks.append(self._cut_segments(sample, table))
+            elif (atoms := self._planner.cut(sample, table)) is not None:
+                blocks.append(atoms)
+            else:
+                blocks.append(self._cut_segments(sample.segments(), table))
+        return table, Atoms.joined(blocks)
 
-    def _refuse_control_ids(
-        self,
-        table: RunTable,
-        ids: npt.NDArray[np.int32],
-        offsets: npt.NDArray[np.int64],
-        segment_samples: npt.NDArray[np.int64],
-    ) -> dict[int, RecordError]:
+    def _cut_segments(self, sample: Sequence[Segment], table: RunTable) -> Atoms:
+        """Append a sample's runs to a table, and return its atoms."""
+        own = self._cutter.cut([sample])
+        table.prefixes |= {len(table.runs) + run: texts for run, texts in own.prefixes.items()}
+        table.runs += own.runs
+        table.opening += own.opening
+        return Atoms.of(own, sample)
+
+    def _refuse_control_ids(self, encoded: EncodedRuns, atoms: Atoms) -> dict[int, RecordError]:
         """Samples in which the model itself spells a control token from plain text (Unigram models can)."""
-        found = np.flatnonzero(np.isin(ids, self._control_ids))
-        runs = np.searchsorted(offsets, found, side="right") - 1
+        found = np.flatnonzero(np.isin(encoded.ids, self._refused_ids))
+        runs = np.searchsorted(encoded.offsets, found, side="right") - 1
+        parts = np.flatnonzero(atoms.ids == RUN)[encoded.first_parts[runs]]
+        owners = atoms.sample_of_segment()[atoms.segments[parts]]
         return {
-            int(segment_samples[table.atom_segments[table.run_atoms[run]]]): RecordError(
-                f"plain text becomes the control token {self._names[int(ids[at])]!r} in this tokenizer",
+            owner: RecordError(
+                f"plain text becomes the control token {self._names[token_id]!r} in this tokenizer",
                 code="special-token-in-data",
             )
-            for at, run in zip(found.tolist(), runs.tolist(), strict=True)
+            for owner, token_id in zip(owners.tolist(), encoded.ids[found].tolist(), strict=True)
         }
 
 
-def _assemble(
-    samples: Sequence[Sequence[Segment]],
-    run_ids: npt.NDArray[np.int32],
-    atom_ids: npt.NDArray[np.int32],
-    atom_types: npt.NDArray[np.uint8],
-    atom_segments: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """ids, types, turns and loss per token, from the atoms."""
-    turns = np.array([segment.turn for sample in samples for segment in sample], np.int32)[atom_segments]
-    losses = np.array([segment.loss for sample in samples for segment in sample], np.uint8)[atom_segments]
-    ids = np.repeat(atom_ids, lengths)
-    ids[ids == RUN] = run_ids
-    return ids, np.repeat(atom_types, lengths), np.repeat(turns, lengths), np.repeat(losses, lengths)
-
-
-def _refuse_empty_segments(
-    samples: Sequence[Sequence[Segment]], atom_segments: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
-) -> Mapping[int, RecordError]:
+def _refuse_empty_segments(atoms: Atoms, segment_tokens: npt.NDArray[np.int64]) -> dict[int, RecordError]:
     """Samples with an answer of no token, or with none before their first answer."""
-    owners = [(i, segment.is_answer) for i, sample in enumerate(samples) for segment in sample]
-    tokens = np.bincount(atom_segments, weights=lengths, minlength=len(owners))
-    refused = {}
-    number = 0
-    for i, sample in enumerate(samples):
-        if sample and (sample[0].is_answer or not tokens[number]):
-            refused[i] = RecordError("the text before the first answer gives no token at all", code="empty-query")
-        number += len(sample)
-    for number in np.flatnonzero(tokens == 0).tolist():
-        i, is_answer = owners[number]
-        if is_answer:
-            refused[i] = RecordError("an answer's text gives no token at all", code="empty-answer")
+    is_empty = segment_tokens == 0
+    owners = atoms.sample_of_segment()
+    is_first = np.diff(owners, prepend=-1) > 0
+    headless = owners[is_first & (atoms.answers | is_empty)]
+    refused = {
+        sample: RecordError("the text before the first answer gives no token at all", code="empty-query")
+        for sample in headless.tolist()
+    }
+    for sample in owners[atoms.answers & is_empty].tolist():
+        refused[sample] = RecordError("an answer's text gives no token at all", code="empty-answer")
     return refused
 
 
-def _shared(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> int:
-    """Length of the longest common prefix."""
-    n = min(len(a), len(b))
-    different = np.flatnonzero(a[:n] != b[:n])
-    return int(different[0]) if len(different) else n
+def _without(batch: SampleBatch, refused: Sequence[int]) -> SampleBatch:
+    """The batch without these samples."""
+    if not refused:
+        return batch
+    keep = np.ones(len(batch), np.bool_)
+    keep[refused] = False
+    tokens = np.repeat(keep, batch.lengths)
+    return SampleBatch(
+        input_ids=batch.input_ids[tokens],
+        segment_type_ids=batch.segment_type_ids[tokens],
+        turn_ids=batch.turn_ids[tokens],
+        loss_mask=batch.loss_mask[tokens],
+        lengths=batch.lengths[keep],
+        source_ids=batch.source_ids[keep],
+    )

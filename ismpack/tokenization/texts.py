@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ismpack.errors import TokenizerError
+from ismpack.tokenization.loader import is_blank
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -48,12 +49,17 @@ class TokenTexts:
         else:
             self._tokens = {token_id: token for token_id, (token, _) in enumerate(vocabulary)}
         self._added = {token.id: token.content for token in parsed.added_tokens}
+        self._blanks = {token.id for token in parsed.added_tokens if is_blank(token.content, special=token.special)}
         self._rules = _Rules.of(parsed)
 
     def is_control(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """bool[T]: whether each id is an added token, special or not, or no token at all: nothing that data became."""
+        """bool[T]: whether each id is an added token, special or not, or no token at all.
+
+        Added tokens that are white space and not special are none: indented text is made of them.
+        """
         unique, inverse = np.unique(ids, return_inverse=True)
-        control = [token_id in self._added or token_id not in self._tokens for token_id in unique.tolist()]
+        added, tokens, blanks = self._added.keys(), self._tokens.keys(), self._blanks
+        control = [i not in blanks and (i in added or i not in tokens) for i in unique.tolist()]
         return np.array(control, dtype=np.bool_)[inverse]
 
     def texts(self, ids: npt.NDArray[np.int32]) -> list[str]:
@@ -148,6 +154,7 @@ class _Model(msgspec.Struct):
 class _AddedToken(msgspec.Struct):
     id: int
     content: str
+    special: bool = False
 
 
 class _Step(msgspec.Struct):

@@ -1,0 +1,188 @@
+"""Conversation to segments, fast: most conversations take a way through the template that is known already.
+
+A ladder of three steps, each slower and asked only if the one before has no answer:
+
+1. Known way. The conversation's shape and its answers to the template's questions lead to a compiled way, which lists
+   the data to put into the holes of a skeleton. No Jinja runs.
+2. Traced renders. Data is traced through the template and the rules of the stream are applied to symbols, so what is
+   found holds for every conversation that takes the same way. It is compared with plain renders before it is used, and
+   kept from the second sight of a shape on.
+3. The reference. The template does something that cannot be followed, or the comparison fails: plain renders, for this
+   conversation. As the reference cannot tell data from template, it refuses control strings in data.
+
+Which step gives the result never changes it. Each way's first hit and every 1,024th hit are compared with plain renders
+again; if they differ, `ismpack` is wrong and says so instead of writing a shard.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ismpack.data import Conversation, Filled, Segment
+from ismpack.errors import InternalError, RecordError
+from ismpack.templates.decisions import Decisions
+from ismpack.templates.dialect import Dialect, template_messages
+from ismpack.templates.environment import ChatTemplate
+from ismpack.templates.outline import Outline, outline
+from ismpack.templates.reference import PlainRenders, segment
+from ismpack.templates.rules import Segmentation, SegmentRules
+from ismpack.templates.skeletons import Way, way_of
+from ismpack.templates.stream import segment_stream
+from ismpack.templates.traced import ProvenanceLostError
+from ismpack.templates.traced_renders import TracedRenders, Tracer
+
+_WAYS = 1 << 13
+"""Ways that are kept."""
+
+_CHECK_EVERY = 1024
+"""Of so many hits, one is compared with plain renders."""
+
+
+class Segmenter:
+    """Segments conversations under one template.
+
+    Args:
+        template: The template.
+        dialect: What it expects.
+        rules: What else decides the segments.
+
+    Attributes:
+        lost: Why provenance was lost -> how often.
+    """
+
+    def __init__(self, template: ChatTemplate, dialect: Dialect, rules: SegmentRules) -> None:
+        self.template = template
+        self.dialect = dialect
+        self.rules = rules
+        self._known = self._traced = self._referred = 0
+        self.lost: Counter[str] = Counter()
+        self._ways: Decisions[Way] = Decisions(_WAYS)
+        try:
+            self._tracer: Tracer | None = Tracer(template, dialect)
+        except ProvenanceLostError as error:
+            self._tracer = None
+            self.lost[str(error)] += 1
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each step of the ladder decided."""
+        return {"known": self._known, "traced": self._traced, "reference": self._referred}
+
+    def segment(self, conversation: Conversation) -> Segmentation:
+        """The query and answer segments of a conversation.
+
+        Raises:
+            RecordError: See `reference.segment`. A control token's text in the data is refused only with
+                `--special-tokens-in-data reject`, or if the reference has to decide.
+            InternalError: A known way gave something else than the template.
+        """
+        if self._tracer is None:
+            return self._by_reference(conversation, "its code cannot be traced")
+        shape = outline(conversation, self.dialect)
+        way = self._ways.find(shape[:2], shape.leaves)
+        if way is None:
+            try:
+                way, samples = self._trace(conversation, shape, self._tracer)
+            except ProvenanceLostError as error:
+                self.lost[str(error)] += 1
+                return self._by_reference(conversation, str(error))
+        else:
+            samples = way.fill(shape.leaves)
+            way.hits += 1
+            self._known += 1
+            if way.hits == 1 or self._known % _CHECK_EVERY == 0:
+                self._refuse_difference(conversation, way, samples)
+        return Segmentation(samples, self._warnings(way, samples), way.inferred_stops, way.answers)
+
+    def _warnings(self, way: Way, samples: Sequence[Filled]) -> tuple[str, ...]:
+        """The warnings of a way, and that of control tokens' text in the data; or its refusal."""
+        if any(cast.has_empty_answer(sample) for cast, sample in zip(way.casts, samples, strict=True)):
+            raise RecordError("the template prints nothing for an answer", code="empty-answer")
+        found = way.control_string(samples, self.rules)
+        if found is None:
+            return way.warnings
+        if self.rules.special_tokens_in_data == "reject":
+            raise RecordError(f"the data holds {found!r}, the text of a control token", code="special-token-in-data")
+        return (*way.warnings, "control-string-in-data")
+
+    def _trace(self, conversation: Conversation, shape: Outline, tracer: Tracer) -> tuple[Way, tuple[Filled, ...]]:
+        """Find a new way.
+
+        Raises:
+            RecordError: The conversation is refused.
+            ProvenanceLostError: Tracing cannot tell.
+        """
+        if tracer.is_full():
+            self._ways.clear()
+            self._tracer = tracer = Tracer(self.template, self.dialect)
+        renders = TracedRenders(conversation, shape, tracer)
+        refusal, found = self._attempt(conversation, renders)
+        if refusal is not None or (found is not None and "history-rewritten" in found.warnings):
+            renders = renders.simplified()  # renders that differ in symbols may have the same text
+            refusal, found = self._attempt(conversation, renders)
+        if refusal is not None or found is None:
+            raise refusal or ProvenanceLostError("no attempt gave a result")
+        way = way_of(found, tracer.alphabet, renders.owner)
+        samples = way.fill(shape.leaves)
+        if not self._equals_plain(conversation, way, samples):
+            raise ProvenanceLostError("the traced text differs from the plain one")
+        self._traced += 1
+        self._ways.put(shape[:2], renders.guards, way)
+        return way, samples
+
+    def _attempt(
+        self, conversation: Conversation, renders: TracedRenders
+    ) -> tuple[Exception | None, Segmentation | None]:
+        try:
+            return None, segment_stream(conversation, renders, self.rules)
+        except RecordError as refusal:
+            # An error may come from the way we trace, and an answer without data has no place that tracing could show.
+            unclear = refusal.code in ("template-error", "stitch-ambiguous")
+            return ProvenanceLostError(refusal.message) if unclear else refusal, None
+
+    def _by_reference(self, conversation: Conversation, reason: str) -> Segmentation:
+        self._referred += 1
+        try:
+            return segment(conversation, self.template, self.dialect, self.rules)
+        except RecordError as error:
+            if error.code != "special-token-in-data" or self.rules.special_tokens_in_data == "reject":
+                raise
+            raise RecordError(
+                f"{error.message}, and the chat template does something with the data that cannot be followed "
+                f"({reason}), so the two cannot be told apart",
+                code=error.code,
+                hint="Use a template that prints the data as it is, or change the data.",
+            ) from error
+
+    def _refuse_difference(self, conversation: Conversation, way: Way, samples: Sequence[Filled]) -> None:
+        if not self._equals_plain(conversation, way, samples):
+            first = next((m.content for m in conversation.messages if m.content), "")
+            raise InternalError(
+                f"a known way through the {self.template.name} gives another text than the template, for the "
+                f"conversation of {len(conversation.messages)} messages that begins with {str(first)[:60]!r}"
+            )
+
+    def _equals_plain(self, conversation: Conversation, way: Way, samples: Sequence[Filled]) -> bool:
+        """Whether each query ends its plain prompt G_k, and each answer follows it in the plain E_k."""
+        renders = PlainRenders(conversation, self.template, template_messages(conversation, self.dialect))
+        return all(
+            renders.prefix(answers[-1] + 1).startswith("".join(part.text for part in sample))
+            or _follows(sample, answers, renders)
+            for sample, answers in zip(samples, way.answers, strict=True)
+        )
+
+
+def _follows(sample: Sequence[Segment], answers: Sequence[int], renders: PlainRenders) -> bool:
+    """The same for a stream that is stitched from several renders."""
+    query, turn = "", iter(answers)
+    for part in sample:
+        if not part.is_answer:
+            query = part.text
+            continue
+        k = next(turn)
+        given, text = renders.prompt(k), renders.prefix(k + 1)
+        if not (given.endswith(query) and text.startswith(given) and text.startswith(part.text, len(given))):
+            return False
+        query = ""
+    return True
