@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, SupportsIndex, TypeAlias
 
 from ismpack.templates.expressions import CONSTANT, Guard, Op, Source, Symbol, piece_places
+from ismpack.templates.limits import check_length
 
 Part: TypeAlias = "tuple[str, Source | None]"
 
@@ -52,13 +53,14 @@ def _varies(part: str | Source) -> bool:
 
 def traced(recorder: Recorder, parts: Iterable[Part]) -> str:
     """The text of the parts; plain if none of them is data."""
-    kept = tuple(part for part in parts if part[0] or part[1] is not None)
+    kept = tuple([part for part in parts if part[0] or part[1] is not None])
     text = "".join([part[0] for part in kept])
-    if not any(source is not None for _, source in kept):
-        return text
-    made = str.__new__(Traced, text)
-    made.parts, made.recorder = kept, recorder
-    return made
+    for part in kept:
+        if part[1] is not None:
+            made = str.__new__(Traced, text)
+            made.parts, made.recorder = kept, recorder
+            return made
+    return text
 
 
 def data(recorder: Recorder, text: str, source: Source) -> str:
@@ -85,11 +87,18 @@ def symbol_of(text: str) -> Symbol:
 
 def join(texts: Iterable[Any]) -> str:
     """Texts end to end; other values as `str` writes them."""
-    pieces = [text if isinstance(text, str) else str(text) for text in texts]
-    first = next((piece for piece in pieces if isinstance(piece, Traced)), None)
-    if first is None:
-        return "".join(pieces)
-    return traced(first.recorder, [part for piece in pieces for part in parts_of(piece)])
+    parts: list[Part] = []
+    recorder: Recorder | None = None
+    for text in texts:
+        if type(text) is Traced:
+            recorder = text.recorder
+            parts += text.parts
+        else:
+            written = text if isinstance(text, str) else str(text)
+            parts += parts_of(written)
+            recorder = written.recorder if isinstance(written, Traced) else recorder
+    check_length(sum([len(part[0]) for part in parts]))
+    return "".join([part[0] for part in parts]) if recorder is None else traced(recorder, parts)
 
 
 class Traced(str):

@@ -59,6 +59,16 @@ _SAFE_FILTERS = frozenset(
 )
 """Filters that only call methods of what they are given, or pass it on."""
 
+_PLAIN_ATTRIBUTES: dict[type, frozenset[str]] = {
+    Traced: frozenset(
+        ["strip", "lstrip", "rstrip", "startswith", "endswith", "removeprefix", "removesuffix", "upper", "lower"]
+    ),
+    LoopContext: frozenset(
+        ["index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"]
+    ),
+}
+"""Attributes that any sandbox would allow."""
+
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 _CONVERSION = re.compile(r"%(?:\((?P<name>\w+)\))?(?P<kind>[%s])")
 
@@ -122,6 +132,8 @@ class _TracingSandbox(Sandbox):
                 return obj[attribute]
             except KeyError:
                 return self.undefined(obj=obj, name=attribute)
+        if attribute in _PLAIN_ATTRIBUTES.get(type(obj), ()):
+            return getattr(obj, attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
