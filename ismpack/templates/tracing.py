@@ -59,13 +59,11 @@ _SAFE_FILTERS = frozenset(
 )
 """Filters that only call methods of what they are given, or pass it on."""
 
+_TEXT_METHODS = ("strip", "lstrip", "rstrip", "startswith", "endswith", "upper", "lower")
+_LOOP_FACTS = ("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem")
 _PLAIN_ATTRIBUTES: dict[type, frozenset[str]] = {
-    Traced: frozenset(
-        ["strip", "lstrip", "rstrip", "startswith", "endswith", "removeprefix", "removesuffix", "upper", "lower"]
-    ),
-    LoopContext: frozenset(
-        ["index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"]
-    ),
+    Traced: frozenset(_TEXT_METHODS),
+    LoopContext: frozenset(_LOOP_FACTS),
 }
 """Attributes that any sandbox would allow."""
 
