@@ -25,9 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ismpack.data import Json
 from ismpack.errors import Location, TokenizerError
 from ismpack.templates import growth
-from ismpack.templates.limits import TESTS, Rewriter, check_length, limited, printed
-
-_DEPTH = 256  # no record is nested more deeply
+from ismpack.templates.limits import TESTS, Rewriter, limited, printed
 
 
 class ChatTemplate:
@@ -178,8 +176,7 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     """Like transformers' filter: no HTML escaping, which Jinja's own would do."""
-    if indent:
-        check_length(_DEPTH * (indent if isinstance(indent, int) else len(indent)))
+    growth.check_json_indent(indent)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from ismpack.templates import limits
 from ismpack.templates.limits import check_bits, check_items, check_length, checked
 
+_DEPTH = 256  # no record is nested more deeply
 _DIGITS = re.compile(r"\d+")
 
 # ------------------------------------------------------------------------------------------------------------ operators
@@ -266,6 +267,12 @@ def sum_filter(
     if attribute is not None:
         iterable = map(jinja2.filters.make_attrgetter(environment, attribute), iterable)
     return functools.reduce(lambda total, item: checked(operator.add(total, item)), iterable, start)
+
+
+def check_json_indent(indent: int | str | None) -> None:
+    """Refuses an indentation with which JSON may get too long."""
+    if indent:
+        check_length(_DEPTH * (indent if isinstance(indent, int) else _length(indent)))
 
 
 def _ask(check: Callable[..., None], *args: Any, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, SupportsIndex
 
 from ismpack.data import Json
 from ismpack.templates.expressions import CONSTANT, Op, Source, Symbol, entry_kind, entry_kinds, json_inner, json_text
+from ismpack.templates.growth import check_json_indent
 from ismpack.templates.traced import Length, ProvenanceLostError, Recorder, Traced, data, join, parts_of, plain, traced
 
 
@@ -207,6 +208,7 @@ def tojson(
         indent is None or isinstance(indent, (int, str))
     ):
         raise ProvenanceLostError("tojson with data as argument")
+    check_json_indent(indent)
     separators = None if separators is None else (str(separators[0]), str(separators[1]))
     return join(_Writer(bool(ensure_ascii), indent, separators, bool(sort_keys)).write(value, 0))
 

@@ -21,7 +21,9 @@ import jinja2.nodes
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.visitor import NodeTransformer
 
+from ismpack.templates import growth
 from ismpack.templates.environment import ChatTemplate, Sandbox, compile_template
+from ismpack.templates.limits import check_length
 from ismpack.templates.traced import Length, Part, ProvenanceLostError, Traced, join, parts_of, symbol_of
 from ismpack.templates.traced_json import holds_data, tojson
 
@@ -95,7 +97,10 @@ class TracedTemplate:
         """
         parts: list[Part] = []
         template = self._compiled
+        length = 0
         for piece in template.root_render_func(template.new_context(dict(context))):
+            length += str.__len__(piece)
+            check_length(length)
             for text, source in parts_of(piece):
                 if source is None and parts and parts[-1][1] is None:
                     parts[-1] = (parts[-1][0] + text, None)
@@ -112,16 +117,19 @@ class _TracingSandbox(Sandbox):
         for name, function in list(self.filters.items()):
             if name not in _SAFE_FILTERS:
                 self.filters[name] = _refusing(name, function)
-        self.filters |= {"tojson": tojson, "join": _join_filter, "length": _length, "count": _length}
+        self.filters |= {"join": _join_filter, "length": _length, "count": _length}
         self.filters |= {name: _on_lengths(self.filters[name]) for name in ("int", "float", "abs", "round")}
-        self.filters |= {"safe": _safe, "format": _format_filter, "replace": _replace_filter}
+        self.filters |= {"safe": _safe, "format": growth.checked_filter("format", _format_filter)}
+        self.filters["replace"] = growth.checked_filter("replace", _replace_filter)
+        self.filters["tojson"] = tojson
         self.filters |= {"_concat": lambda *texts: join(texts), "_in": _inside, "_mod": _modulo}
         self.tests |= {"in": _inside, "iterable": _is_iterable, "sequence": _is_sequence, "integer": _is_integer}
         self._harmless = [value for name, value in self.globals.items() if name != "strftime_now"]
 
     def rewritten(self, tree: jinja2.nodes.Template) -> jinja2.nodes.Template:
         """Also turns `~`, `in` and `%` into calls."""
-        return super().rewritten(_Operators().visit(tree))
+        rewritten: jinja2.nodes.Template = _Operators().visit(super().rewritten(tree))
+        return rewritten
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """As in Jinja, with a short way for the messages."""
@@ -213,7 +221,7 @@ def _modulo(left: Any, right: Any) -> Any:
     if isinstance(left, Traced):
         raise ProvenanceLostError("data as format")
     if not holds_data(right):
-        return left % right
+        return growth.modulo(left, right)
     values = iter(right) if isinstance(right, tuple) else iter((right,))
     texts: list[Any] = []
     at = 0
