@@ -111,3 +111,11 @@ def test_public_names_exist_and_are_all_there_is() -> None:
     assert dir(ismpack) == sorted(ismpack.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ismpack.nothing
+
+
+def test_the_example_in_the_chapter_on_templates_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    chapter = (ROOT / "docs/templates.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", chapter, re.DOTALL)
+    [output] = re.findall(r"```text\n(.*?)```", chapter, re.DOTALL)
+    exec(code, {})  # noqa: S102 - the chapter's own lines
+    assert capsys.readouterr().out == output
