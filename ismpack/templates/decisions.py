@@ -16,6 +16,9 @@ from ismpack.templates.expressions import Guard, Leaves, compiled_guard
 
 T = TypeVar("T")
 
+_MOST_GUARDS = 1 << 14
+_LONGEST_ANSWER = 256
+
 
 class _Question(Generic[T]):
     """A guard and where each answer leads."""
@@ -63,7 +66,10 @@ class Decisions(Generic[T]):
         while type(node) is _Question:
             if node.ask is None:
                 node.ask = compiled_guard(node.guard)
-            answer = node.ask(leaves)
+            try:
+                answer = node.ask(leaves)
+            except (ValueError, TypeError, LookupError):  # a question that makes no sense here has no answer
+                return None
             asked.append((node.guard, answer))
             node = node.answers.get(answer)
         if node is None:
@@ -75,6 +81,8 @@ class Decisions(Generic[T]):
 
     def put(self, key: Hashable, guards: Mapping[Guard, Any], value: T) -> None:
         """Keep a result if its key was seen before."""
+        if len(guards) > _MOST_GUARDS or any(type(a) is str and len(a) > _LONGEST_ANSWER for a in guards.values()):
+            return  # it would hardly come again
         mark = hash(key)
         if mark not in self._seen:
             if len(self._seen) >= 16 * self._capacity:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from ismpack.data import Json
+from ismpack.errors import InternalError
 
 Op: TypeAlias = "tuple[str, tuple[Any, ...]]"
 Source: TypeAlias = "tuple[int, tuple[Op, ...]]"
@@ -53,6 +54,8 @@ STRIPPING = frozenset(("strip", "lstrip", "rstrip"))
 """Operations that mostly change nothing."""
 
 _PIECES = ("split", "rsplit", "splitlines", "partition", "rpartition")
+_METHODS = frozenset(name for name in dir(str) if name[0] != "_")
+_LITERALS = frozenset((str, int, bool, float, type(None), type(...)))
 _COMPARISONS = {"eq": "==", "lt": "<", "gt": ">", "le": "<=", "ge": ">="}
 _QUESTIONS = {
     "contains": "{1} in {0}",
@@ -86,6 +89,28 @@ def compiled_values(sources: Iterable[Source]) -> Callable[[Leaves], list[str]]:
     return _function("[" + ",".join(map(_source_code, sources)) + "]")
 
 
+def value_of(source: Source, leaves: Leaves) -> Any:
+    """What a source is for given leaves; for once, as compiling takes longer than looking."""
+    leaf, ops = source
+    value: Any = leaves[leaf]
+    for name, args in ops:
+        if name == CONSTANT:
+            value = args[0]
+        elif name == CONTINUED:
+            value = value[args[0] :]
+        elif name in _PIECES:
+            value = getattr(value, name)(*args[:-1])[args[-1]]
+        elif name == "item":
+            value = value[args[0]]
+        elif name == "slice":
+            value = value[slice(*args)]
+        elif name in ("json_text", "json_inner"):
+            value = _NAMES[name](value, *args)
+        else:
+            value = getattr(value, name)(*args)
+    return value
+
+
 @functools.lru_cache(1 << 14)
 def _function(code: str) -> Callable[[Leaves], Any]:
     compiled: Callable[[Leaves], Any] = eval(f"lambda L: {code}", dict(_NAMES))  # noqa: S307 - made of literals
@@ -97,23 +122,30 @@ def _source_code(source: Source) -> str:
     code = f"L[{leaf}]"
     for name, args in ops:
         if name == CONSTANT:
-            code = repr(args[0])
+            code = _arg_code(args[0])
         elif name == CONTINUED:
-            code = f"{code}[{args[0]}:]"
+            code = f"{code}[{_arg_code(args[0])}:]"
         elif name in _PIECES:
-            code = f"{code}.{name}({_args_code(args[:-1])})[{args[-1]}]"
+            code = f"{code}.{name}({_args_code(args[:-1])})[{_arg_code(args[-1])}]"
         elif name in ("item", "slice"):
-            code = f"{code}[{_arg_code(args[0]) if name == 'item' else 'slice' + repr(args)}]"
+            code = f"{code}[{_arg_code(args[0]) if name == 'item' else 'slice' + _arg_code(args)}]"
         elif name in ("json_text", "json_inner"):
             code = f"{name}({code},{_args_code(args)})"
         else:
-            code = f"{code}.{name}({_args_code(args)})"
+            code = f"{code}.{_method(name)}({_args_code(args)})"
     return code
+
+
+def _method(name: str) -> str:
+    """A method's name that may be written into code."""
+    if name not in _METHODS:
+        raise InternalError(f"{name!r} is no method of a text")
+    return name
 
 
 def _symbol_code(symbol: Symbol) -> str:
     parts = [repr(part) if isinstance(part, str) else _source_code(part) for part in symbol]
-    return f"({'+'.join(parts)})" if parts else "''"
+    return f"''.join(({','.join(parts)},))" if len(parts) > 1 else parts[0] if parts else "''"
 
 
 def _args_code(args: Iterable[Any]) -> str:
@@ -121,7 +153,13 @@ def _args_code(args: Iterable[Any]) -> str:
 
 
 def _arg_code(arg: object) -> str:
-    return _symbol_code(arg) if isinstance(arg, Symbol) else repr(arg)
+    if isinstance(arg, Symbol):
+        return _symbol_code(arg)
+    if type(arg) is tuple:
+        return f"({''.join(_arg_code(one) + ',' for one in arg)})"
+    if type(arg) not in _LITERALS:
+        raise InternalError(f"a question about data holds {type(arg).__name__}")
+    return repr(arg)
 
 
 def _guard_code(guard: Guard) -> str:
@@ -131,7 +169,7 @@ def _guard_code(guard: Guard) -> str:
         return f"{text}{_COMPARISONS[name]}{given}"
     if name in _QUESTIONS:
         return _QUESTIONS[name].format(text, given)
-    return f"{text}.{name}({given})"
+    return f"{text}.{_method(name)}({given})"
 
 
 def json_text(
@@ -158,7 +196,7 @@ def entry_kind(value: Any, key: str | int) -> object:
     """What stands at a key of an object or a place of a list: a kind of data, or a number and the like itself."""
     try:
         return _kind(value[key])
-    except (KeyError, IndexError):
+    except (KeyError, IndexError, TypeError):
         return None
 
 
@@ -172,7 +210,7 @@ def entry_kinds(value: Any) -> tuple[object, ...]:
 def _kind(value: Json) -> object:
     if isinstance(value, (str, dict, list)):
         return "text" if isinstance(value, str) else "object" if isinstance(value, dict) else "list"
-    return (type(value).__name__, value)
+    return (type(value).__name__, repr(value))  # 0.0 and -0.0 are equal, and are printed differently
 
 
 def piece_places(text: str, method: str, args: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
@@ -204,13 +242,13 @@ def covers(value: Json, printed: tuple[tuple[Op, ...], ...], read: tuple[tuple[A
         printed: Operations of each source of the leaf that is printed.
         read: Paths inside the leaf whose numbers and truth values the template has read.
     """
-    if any(not ops or ops[0][0] != "item" for ops in printed) and not isinstance(value, str):
-        return True  # as a whole, by `tojson`
+    if not isinstance(value, str) and _covers_json(value, printed):
+        return True
     if isinstance(value, str):
         return _covers_text(value, printed)
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        inner = tuple(ops[1:] for ops in printed if ops[0] == ("item", (key,)))
+        inner = tuple(ops[1:] for ops in printed if ops and ops[0] == ("item", (key,)))
         deeper = tuple(path[1:] for path in read if path and path[0] in (key, ...))
         if isinstance(item, (str, dict, list)):
             if not covers(item, inner, deeper):
@@ -220,7 +258,20 @@ def covers(value: Json, printed: tuple[tuple[Op, ...], ...], read: tuple[tuple[A
     return True
 
 
+def _covers_json(value: Json, printed: tuple[tuple[Op, ...], ...]) -> bool:
+    """Whether a value is printed by `tojson`, in one piece (perhaps without its brackets) or in several."""
+    for first in dict.fromkeys(ops[0] for ops in printed if ops and ops[0][0] == "json_text"):
+        rest = tuple(ops[1:] for ops in printed if ops and ops[0] == first)
+        inner = (("slice", (1, -1, None)),)
+        if inner in rest or _covers_text(json_text(value, *first[1]), rest):
+            return True
+    return False
+
+
 def _covers_text(text: str, printed: tuple[tuple[Op, ...], ...]) -> bool:
+    for first in dict.fromkeys(ops[0] for ops in printed if ops and ops[0][0] == "json_inner"):
+        if _covers_text(json_inner(text, *first[1]), tuple(ops[1:] for ops in printed if ops and ops[0] == first)):
+            return True
     shown = [_shown(text, ops) for ops in printed]
     for chunk in _TAG_OR_CHUNK.finditer(text):
         if chunk["tag"]:
@@ -231,10 +282,15 @@ def _covers_text(text: str, printed: tuple[tuple[Op, ...], ...]) -> bool:
     return True
 
 
+def may_cut(op: Op) -> bool:
+    """Whether an operation may leave out data other than white space."""
+    return op[0] in CUTTING and op not in (("slice", (None, None, -1)), ("slice", (None, None, None)))
+
+
 def _shown(text: str, ops: tuple[Op, ...]) -> tuple[int, int]:
     """Which part of the text is left after the operations, as far as they only cut."""
     low, high = 0, len(text)
-    for name, args in ops:
+    for place, (name, args) in enumerate(ops):
         here = text[low:high]
         match name:
             case _ if name in STRIPPING:
@@ -253,8 +309,9 @@ def _shown(text: str, ops: tuple[Op, ...]) -> tuple[int, int]:
             case "removeprefix" | "removesuffix":
                 left = getattr(here, name)(*args)
                 low, high = (high - len(left), high) if name == "removeprefix" else (low, low + len(left))
-            case _:  # changed, not cut; and what CONTINUED cuts off is in the prompt
-                return low, high
+            case _ if name != CONTINUED:  # changed: what is cut from it later cannot be found in the text
+                cut_later = any(map(may_cut, ops[place + 1 :]))
+                return (low, low) if cut_later else (low, high)
     return low, high
 
 

@@ -51,6 +51,9 @@ class Outline(NamedTuple):
     leaves: list[Any]
 
 
+WrapKeys: TypeAlias = Callable[[TemplateMessage, "frozenset[str]"], TemplateMessage]
+"""Takes a message and those of its keys that are the record's own; gives the message to put there."""
+
 _Visit: TypeAlias = Callable[[Json, str, bool], Any]
 """Takes a leaf, its field and whether it is a tool's name; gives what to put there."""
 
@@ -83,7 +86,10 @@ def outline(conversation: Conversation, dialect: Dialect) -> Outline:
 
 
 def visit_leaves(
-    conversation: Conversation, dialect: Dialect, wrap: Callable[[Json, Owner], Any]
+    conversation: Conversation,
+    dialect: Dialect,
+    wrap: Callable[[Json, Owner], Any],
+    wrap_keys: WrapKeys = lambda message, _: message,
 ) -> tuple[list[TemplateMessage], list[Any] | None, dict[str, Any]]:
     """Messages, tool definitions and template arguments as the template reads them, each leaf replaced.
 
@@ -97,7 +103,8 @@ def visit_leaves(
     messages = []
     for i, message in enumerate(conversation.messages):
         origin = Origin.ASSISTANT if message.role == "assistant" else Origin.DATA
-        messages.append(_visit_message(template_message(message, dialect), visitor(i, origin)))
+        visited = _visit_message(message, dialect, visitor(i, origin))
+        messages.append(wrap_keys(visited, frozenset(message.extra)) if message.extra else visited)
     return messages, tools, args
 
 
@@ -106,16 +113,16 @@ def _rest(conversation: Conversation, visit: _Visit) -> tuple[list[Any] | None, 
     return tools, {key: _visit_any(value, "template_args", visit) for key, value in conversation.template_args.items()}
 
 
-def _visit_message(message: TemplateMessage, visit: _Visit) -> TemplateMessage:
+def _visit_message(message: Message, dialect: Dialect, visit: _Visit) -> TemplateMessage:
     out: TemplateMessage = {}
-    for key, value in message.items():
+    for key, value in template_message(message, dialect).items():
         if key == "role":
             out[key] = value
         elif key == "content" and isinstance(value, list):
             out[key] = [{**part, "text": visit(part["text"], key, False)} for part in value]
         elif key == "tool_calls":
             out[key] = [_visit_call(call, visit) for call in value]
-        elif key == "thinking" and "reasoning_content" in out:
+        elif key == "thinking" and message.reasoning is not None:
             out[key] = out["reasoning_content"]  # one text under two names
         else:
             out[key] = _visit_any(value, key, visit)
@@ -137,7 +144,7 @@ def _visit_any(value: Json, field: str, visit: _Visit) -> Any:
 
 
 def _message_key(message: Message, dialect: Dialect, visit: _Visit) -> Hashable:
-    return (message.loss, _frozen(_visit_message(template_message(message, dialect), visit)))
+    return (message.loss, message.reasoning is None, _frozen(_visit_message(message, dialect, visit)))
 
 
 def _collector(leaves: list[Any]) -> _Visit:
@@ -149,9 +156,9 @@ def _collector(leaves: list[Any]) -> _Visit:
 
 
 def _frozen(value: Any) -> Hashable:
-    """A value as something that can be a key, with 1, 1.0 and true told apart."""
+    """A value as something that can be a key, with 1, 1.0 and true told apart, and 0.0 and -0.0."""
     if isinstance(value, dict):
         return tuple([(key, _frozen(item)) for key, item in value.items()])
     if isinstance(value, (list, tuple)):
         return ("list", *[_frozen(item) for item in value])
-    return value if isinstance(value, (str, type)) else (type(value), value)
+    return value if isinstance(value, (str, type)) else (type(value), repr(value))

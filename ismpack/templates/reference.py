@@ -7,10 +7,14 @@ refused (`special-token-in-data`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
-from ismpack.data import Conversation, Origin
+from ismpack.data import Conversation, Message, Origin
 from ismpack.errors import RecordError
 from ismpack.templates.dialect import Dialect, template_messages
 from ismpack.templates.dropped import PrintedData
@@ -42,6 +46,86 @@ def segment(conversation: Conversation, template: ChatTemplate, dialect: Dialect
     return segment_stream(conversation, renders, rules)
 
 
+def refuse_made_tokens(
+    conversation: Conversation,
+    template: ChatTemplate,
+    dialect: Dialect,
+    rules: SegmentRules,
+    answers: Sequence[Sequence[int]],
+) -> None:
+    """Check that the template does not make a control token's text of data that holds none.
+
+    It could do so with any operation that changes data (`replace`, `striptags`). So the renders must hold as many such
+    texts as with data of other letters and signs.
+
+    Args:
+        conversation: The conversation.
+        template: The template.
+        dialect: What it expects.
+        rules: Which tokens there are.
+        answers: Message indices of the answers of each sample.
+
+    Raises:
+        RecordError: `special-token-in-data`.
+    """
+    plain = PlainRenders(conversation, template, template_messages(conversation, dialect))
+    kept = "|".join(re.escape(tag) for tag in sorted(set(_TAG.findall(template.source)), key=len, reverse=True))
+
+    def neutral(text: str) -> str:
+        parts = re.split(f"({kept})", text) if kept else [text]
+        return "".join(part if i % 2 else part.translate(_NEUTRAL) for i, part in enumerate(parts))
+
+    changed = _map_strings(conversation, neutral)
+    other = PlainRenders(changed, template, template_messages(changed, dialect))
+    for k in dict.fromkeys(k for sample in answers for k in sample):
+        for prompt in (True, False):
+            count = k if prompt else k + 1
+            try:
+                expected = other.prompt(count) if prompt else other.prefix(count)
+            except RecordError:
+                expected = ""
+            found = plain.prompt(count) if prompt else plain.prefix(count)
+            if len(rules.control_pattern.findall(found)) != len(rules.control_pattern.findall(expected)):
+                raise RecordError(
+                    "data and what the template makes of it give the text of a control token",
+                    code="special-token-in-data",
+                )
+
+
+_TAG = re.compile(r"</?[A-Za-z_]\w*>")
+_LETTERS = string.ascii_lowercase
+_NEUTRAL = str.maketrans(
+    {letter: _LETTERS[(i + 13) % 26] for i, letter in enumerate(_LETTERS)}
+    | {letter.upper(): _LETTERS[(i + 13) % 26].upper() for i, letter in enumerate(_LETTERS)}
+    | dict.fromkeys("<>[]|｜&;/_", "v")
+)
+
+
+def _map_strings(conversation: Conversation, change: Callable[[str], str]) -> Conversation:
+    """The conversation with every text in it replaced."""
+
+    def any_value(value: Any) -> Any:
+        if isinstance(value, str):
+            return change(value)
+        if isinstance(value, Mapping):
+            return {change(key): any_value(item) for key, item in value.items()}
+        return type(value)(map(any_value, value)) if isinstance(value, (list, tuple)) else value
+
+    def message(one: Message) -> Message:
+        calls = tuple(
+            replace(
+                call, **{name: any_value(getattr(call, name)) for name in ("name", "arguments", "arguments_text", "id")}
+            )
+            for call in one.tool_calls
+        )
+        names = ("content", "reasoning", "name", "tool_call_id")
+        # The names of keys are asked for by the template, so they stay.
+        extra = {key: any_value(value) for key, value in one.extra.items()}
+        return replace(one, tool_calls=calls, extra=extra, **{name: any_value(getattr(one, name)) for name in names})
+
+    return replace(conversation, messages=tuple(map(message, conversation.messages)), tools=conversation.tools)
+
+
 class PlainRenders(Renders):
     """Renders as text.
 
@@ -61,7 +145,7 @@ class PlainRenders(Renders):
         """A render of other messages with this conversation's tools and arguments; not kept."""
         return self.template.render(
             messages,
-            tools=self.conversation.tools if tools else None,
+            tools=(self.conversation.tools or None) if tools else None,
             add_generation_prompt=prompt,
             args=self.conversation.template_args,
         )
@@ -76,8 +160,9 @@ class PlainRenders(Renders):
         written = [message for message in self.messages if message["role"] == "assistant"]
         given += [message for message in self.messages if message["role"] != "assistant"]
         for data, origin in ((given, Origin.DATA), (written, Origin.ASSISTANT)):
-            # No control token contains NUL, so none can be found across two strings.
-            found = rules.foreign_pattern(origin).search("\0".join(s for part in data for s in strings(part)))
+            # No control token contains NUL, so none can be found across two strings. A template may change case.
+            pattern = re.compile(rules.foreign_pattern(origin).pattern, re.IGNORECASE)
+            found = pattern.search("\0".join(s for part in data for s in strings(part)))
             if found:
                 raise RecordError(
                     f"the data holds {found.group()!r}, the text of a control token", code="special-token-in-data"

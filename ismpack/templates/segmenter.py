@@ -25,15 +25,19 @@ from ismpack.templates.decisions import Decisions
 from ismpack.templates.dialect import Dialect, template_messages
 from ismpack.templates.environment import ChatTemplate
 from ismpack.templates.outline import Outline, outline
-from ismpack.templates.reference import PlainRenders, segment
+from ismpack.templates.recorder import ProvenanceLostError
+from ismpack.templates.reference import PlainRenders, refuse_made_tokens, segment
 from ismpack.templates.rules import Segmentation, SegmentRules
 from ismpack.templates.skeletons import Way, way_of
 from ismpack.templates.stream import segment_stream
-from ismpack.templates.traced import ProvenanceLostError
+from ismpack.templates.symbols import AlphabetFullError
 from ismpack.templates.traced_renders import TracedRenders, Tracer
 
 _WAYS = 1 << 13
 """Ways that are kept."""
+
+_CERTAIN = frozenset(("no-answer", "no-target", "data-dropped", "empty-answer"))
+"""Refusals of traced renders that need no second opinion."""
 
 _CHECK_EVERY = 1024
 """Of so many hits, one is compared with plain renders."""
@@ -59,7 +63,7 @@ class Segmenter:
         self.lost: Counter[str] = Counter()
         self._ways: Decisions[Way] = Decisions(_WAYS)
         try:
-            self._tracer: Tracer | None = Tracer(template, dialect)
+            self._tracer: Tracer | None = Tracer(template, dialect, rules)
         except ProvenanceLostError as error:
             self._tracer = None
             self.lost[str(error)] += 1
@@ -78,15 +82,15 @@ class Segmenter:
             InternalError: A known way gave something else than the template.
         """
         if self._tracer is None:
-            return self._by_reference(conversation, "its code cannot be traced")
+            return self._by_reference(conversation, ProvenanceLostError("its code cannot be traced"))
         shape = outline(conversation, self.dialect)
         way = self._ways.find(shape[:2], shape.leaves)
         if way is None:
             try:
-                way, samples = self._trace(conversation, shape, self._tracer)
+                way, samples = self._trace_with_room(conversation, shape, self._tracer)
             except ProvenanceLostError as error:
                 self.lost[str(error)] += 1
-                return self._by_reference(conversation, str(error))
+                return self._by_reference(conversation, error)
         else:
             samples = way.fill(shape.leaves)
             way.hits += 1
@@ -106,6 +110,17 @@ class Segmenter:
             raise RecordError(f"the data holds {found!r}, the text of a control token", code="special-token-in-data")
         return (*way.warnings, "control-string-in-data")
 
+    def _trace_with_room(
+        self, conversation: Conversation, shape: Outline, tracer: Tracer
+    ) -> tuple[Way, tuple[Filled, ...]]:
+        """As `_trace`; once the alphabet is used up, it begins anew."""
+        try:
+            return self._trace(conversation, shape, tracer)
+        except AlphabetFullError:
+            self._ways.clear()
+            self._tracer = Tracer(self.template, self.dialect, self.rules)
+            return self._trace(conversation, shape, self._tracer)
+
     def _trace(self, conversation: Conversation, shape: Outline, tracer: Tracer) -> tuple[Way, tuple[Filled, ...]]:
         """Find a new way.
 
@@ -113,18 +128,18 @@ class Segmenter:
             RecordError: The conversation is refused.
             ProvenanceLostError: Tracing cannot tell.
         """
-        if tracer.is_full():
-            self._ways.clear()
-            self._tracer = tracer = Tracer(self.template, self.dialect)
         renders = TracedRenders(conversation, shape, tracer)
         refusal, found = self._attempt(conversation, renders)
         if refusal is not None or (found is not None and "history-rewritten" in found.warnings):
             renders = renders.simplified()  # renders that differ in symbols may have the same text
             refusal, found = self._attempt(conversation, renders)
-        if refusal is not None or found is None:
-            raise refusal or ProvenanceLostError("no attempt gave a result")
+        if found is None:
+            if refusal is not None and refusal.code in _CERTAIN:
+                raise refusal
+            # Two renders that differ in symbols may agree in text, and an error may come from the way we trace.
+            raise ProvenanceLostError(f"traced renders are refused: {refusal.code if refusal else None}") from refusal
         way = way_of(found, tracer.alphabet, renders.owner)
-        samples = way.fill(shape.leaves)
+        samples = tuple(cast.first(shape.leaves) for cast in way.casts)
         if not self._equals_plain(conversation, way, samples):
             raise ProvenanceLostError("the traced text differs from the plain one")
         self._traced += 1
@@ -133,21 +148,23 @@ class Segmenter:
 
     def _attempt(
         self, conversation: Conversation, renders: TracedRenders
-    ) -> tuple[Exception | None, Segmentation | None]:
+    ) -> tuple[RecordError | None, Segmentation | None]:
         try:
             return None, segment_stream(conversation, renders, self.rules)
         except RecordError as refusal:
-            # An error may come from the way we trace, and an answer without data has no place that tracing could show.
-            unclear = refusal.code in ("template-error", "stitch-ambiguous")
-            return ProvenanceLostError(refusal.message) if unclear else refusal, None
+            return refusal, None
 
-    def _by_reference(self, conversation: Conversation, reason: str) -> Segmentation:
+    def _by_reference(self, conversation: Conversation, reason: ProvenanceLostError) -> Segmentation:
         self._referred += 1
         try:
-            return segment(conversation, self.template, self.dialect, self.rules)
+            result = segment(conversation, self.template, self.dialect, self.rules)
+            refuse_made_tokens(conversation, self.template, self.dialect, self.rules, result.answers)
+            return result
         except RecordError as error:
             if error.code != "special-token-in-data" or self.rules.special_tokens_in_data == "reject":
                 raise
+            if isinstance(reason.__cause__, RecordError):
+                raise reason.__cause__ from None
             raise RecordError(
                 f"{error.message}, and the chat template does something with the data that cannot be followed "
                 f"({reason}), so the two cannot be told apart",

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ismpack.data import Bone, Filled, Origin, Piece, Segment, Skeleton, Slot
-from ismpack.templates.expressions import Leaves, Source, compiled_values
+from ismpack.templates.expressions import Leaves, Source, compiled_values, value_of
 from ismpack.templates.outline import Owner
 from ismpack.templates.rules import Segmentation, SegmentRules
 from ismpack.templates.symbols import DATA, Alphabet
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cast:
     """One sample of a way through the template: a skeleton and how its holes are filled.
 
@@ -20,13 +20,24 @@ class Cast:
         skeleton: The sample without its data.
         origins: Who wrote what fills each hole.
         bare: Of each answer that holds no template text, which holes make it up.
-        fill: Leaves -> text of each hole.
+        sources: What fills each hole.
     """
 
     skeleton: Skeleton
     origins: tuple[Origin, ...]
     bare: tuple[range, ...]
-    fill: Callable[[Leaves], list[str]]
+    sources: list[Source]
+    _values: Callable[[Leaves], list[str]] | None = None
+
+    def first(self, leaves: Leaves) -> Filled:
+        """The sample of the conversation that the way was found with."""
+        return Filled(self.skeleton, [value_of(source, leaves) for source in self.sources])
+
+    def fill(self, leaves: Leaves) -> Filled:
+        """The sample of a conversation that takes the way."""
+        if self._values is None:
+            self._values = compiled_values(self.sources)
+        return Filled(self.skeleton, self._values(leaves))
 
     def has_empty_answer(self, sample: Filled) -> bool:
         """Whether an answer has no text at all."""
@@ -53,7 +64,7 @@ class Way:
 
     def fill(self, leaves: Leaves) -> tuple[Filled, ...]:
         """The samples of a conversation that takes this way."""
-        return tuple([Filled(cast.skeleton, cast.fill(leaves)) for cast in self.casts])
+        return tuple([cast.fill(leaves) for cast in self.casts])
 
     def control_string(self, samples: Sequence[Filled], rules: SegmentRules) -> str | None:
         """The first control token's text in the data that does not belong there."""
@@ -89,7 +100,7 @@ def _cast(segments: Sequence[Segment], alphabet: Alphabet, owners: Callable[[Sou
     skeleton = Skeleton(bones)
     sources = alphabet.sources("".join(segment.text for segment in segments))
     origins = tuple(hole.origin for hole in skeleton.holes)
-    return Cast(skeleton, origins, tuple(_bare_answers(bones)), compiled_values(sources))
+    return Cast(skeleton, origins, tuple(_bare_answers(bones)), sources)
 
 
 def _bare_answers(bones: Sequence[Bone]) -> Iterator[range]:

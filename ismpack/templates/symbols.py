@@ -12,13 +12,18 @@ import re
 from collections.abc import Iterable
 
 from ismpack.templates.expressions import Source
-from ismpack.templates.traced import Part, ProvenanceLostError
+from ismpack.templates.recorder import ProvenanceLostError
+from ismpack.templates.traced import Part
 
 DATA = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
 """Matches a character that stands for data."""
 
 _PLANES = [range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)]
 CAPACITY = sum(map(len, _PLANES))
+
+
+class AlphabetFullError(ProvenanceLostError):
+    """More pieces of data than private-use characters."""
 
 
 class Alphabet:
@@ -38,13 +43,13 @@ class Alphabet:
         """The character of a source, a new one if it has none.
 
         Raises:
-            ProvenanceLostError: All characters are taken.
+            AlphabetFullError: All characters are taken.
         """
         found = self._characters.get(source)
         if found is None:
             number = len(self._sources)
             if number >= CAPACITY:
-                raise ProvenanceLostError("more pieces of data than private-use characters")
+                raise AlphabetFullError("more pieces of data than private-use characters")
             first = len(_PLANES[0])
             found = chr(_PLANES[0][number] if number < first else _PLANES[1][number - first])
             self._characters[source] = found

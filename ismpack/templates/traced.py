@@ -16,39 +16,16 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, SupportsIndex, TypeAlias
 
-from ismpack.templates.expressions import CONSTANT, Guard, Op, Source, Symbol, piece_places
+from ismpack.templates.expressions import Op, Source, Symbol, piece_places
+from ismpack.templates.lengths import fixed
 from ismpack.templates.limits import check_length
+from ismpack.templates.recorder import Recorder
 
 Part: TypeAlias = "tuple[str, Source | None]"
 
-
-class ProvenanceLostError(Exception):
-    """A template did something with data that the tracer does not follow."""
-
-
-class Recorder:
-    """What a render asked about the data.
-
-    Attributes:
-        guards: Guard -> answer, in the order in which they were asked.
-    """
-
-    def __init__(self) -> None:
-        self.guards: dict[Guard, Any] = {}
-
-    def ask(self, name: str, symbol: Symbol, args: tuple[Any, ...], answer: Any) -> Any:
-        """Write down a question; returns its answer."""
-        if any(_varies(part) for part in (*symbol, *(p for arg in args if isinstance(arg, Symbol) for p in arg))):
-            self.guards.setdefault((name, symbol, args), answer)
-        return answer
-
-    def lose(self, reason: str) -> NoReturn:
-        """Give up on this render."""
-        raise ProvenanceLostError(reason)
-
-
-def _varies(part: str | Source) -> bool:
-    return not isinstance(part, str) and not (part[1] and part[1][-1][0] == CONSTANT)
+_MOST_CHARACTERS = 256
+_MOST_PIECES = 10_000
+_MOST_OPERATIONS = 100
 
 
 def traced(recorder: Recorder, parts: Iterable[Part]) -> str:
@@ -58,7 +35,7 @@ def traced(recorder: Recorder, parts: Iterable[Part]) -> str:
     for part in kept:
         if part[1] is not None:
             made = str.__new__(Traced, text)
-            made.parts, made.recorder = kept, recorder
+            made._parts, made._recorder = kept, recorder
             return made
     return text
 
@@ -66,7 +43,7 @@ def traced(recorder: Recorder, parts: Iterable[Part]) -> str:
 def data(recorder: Recorder, text: str, source: Source) -> str:
     """A text that is data."""
     made = str.__new__(Traced, text)
-    made.parts, made.recorder = ((text, source),), recorder
+    made._parts, made._recorder = ((text, source),), recorder
     return made
 
 
@@ -77,7 +54,7 @@ def plain(value: Any) -> Any:
 
 def parts_of(text: str) -> tuple[Part, ...]:
     """The parts of any text."""
-    return text.parts if isinstance(text, Traced) else ((text, None),)
+    return text._parts if isinstance(text, Traced) else ((text, None),)
 
 
 def symbol_of(text: str) -> Symbol:
@@ -91,28 +68,28 @@ def join(texts: Iterable[Any]) -> str:
     recorder: Recorder | None = None
     for text in texts:
         if type(text) is Traced:
-            recorder = text.recorder
-            parts += text.parts
+            recorder = text._recorder
+            parts += text._parts
         else:
             written = text if isinstance(text, str) else str(text)
             parts += parts_of(written)
-            recorder = written.recorder if isinstance(written, Traced) else recorder
+            recorder = written._recorder if isinstance(written, Traced) else recorder
     check_length(sum([len(part[0]) for part in parts]))
+    if recorder is not None:
+        recorder.spend(len(parts))
     return "".join([part[0] for part in parts]) if recorder is None else traced(recorder, parts)
 
 
 class Traced(str):
     """A text some parts of which are data.
 
-    Attributes:
-        parts: (text, source) each; the source of template text is None.
-        recorder: Where questions are written down.
+    Its own attributes begin with an underscore, so the sandbox keeps templates away from them.
     """
 
-    __slots__ = ("parts", "recorder")
+    __slots__ = ("_parts", "_recorder")
 
-    parts: tuple[Part, ...]
-    recorder: Recorder
+    _parts: tuple[Part, ...]
+    _recorder: Recorder
 
     # --- what it is made of
 
@@ -124,40 +101,41 @@ class Traced(str):
 
     @property
     def _single(self) -> Source | None:
-        return self.parts[0][1] if len(self.parts) == 1 else None
+        return self._parts[0][1] if len(self._parts) == 1 else None
 
     def _ask(self, name: str, args: tuple[Any, ...], answer: Any) -> Any:
         given = tuple(symbol_of(arg) if isinstance(arg, Traced) else self._literal(arg) for arg in args)
-        return self.recorder.ask(name, symbol_of(self), given, answer)
+        return self._recorder.ask(name, symbol_of(self), given, answer)
 
     def _literal(self, arg: object) -> object:
-        if isinstance(arg, Length):
-            return arg.fixed()
-        known = arg if isinstance(arg, tuple) else (arg,)
+        arg = fixed(arg)
+        known = arg if type(arg) is tuple else (arg,)
         if not all(type(one) in (str, int, bool, type(None)) for one in known):
-            self.recorder.lose(f"an argument of type {type(arg).__name__}")
+            self._recorder.lose(f"an argument of type {type(arg).__name__}")
         return arg
 
     def _operate(self, name: str, args: tuple[Any, ...], result: str) -> str:
         """An operation that gives one text from one; data as argument is not followed."""
         if self._single is None or any(isinstance(arg, Traced) for arg in args):
-            self.recorder.lose(f"{name} on text of several parts, or with data as argument")
+            self._recorder.lose(f"{name} on text of several parts, or with data as argument")
         leaf, ops = self._single
+        if len(ops) >= _MOST_OPERATIONS:
+            self._recorder.lose("very many operations on one text")
         op: Op = (name, tuple(map(self._literal, args)))
-        return data(self.recorder, result, (leaf, (*ops, op)))
+        return data(self._recorder, result, (leaf, (*ops, op)))
 
     def _cut(self, low: int, high: int) -> str:
         """A part of the text; cutting inside data fixes the length of what stands before."""
         kept: list[Part] = []
         at = 0
-        for text, source in self.parts:
+        for text, source in self._parts:
             start, end = max(low - at, 0), min(high - at, len(text))
             if source is not None:
-                self.recorder.ask("length", Symbol([source]), (), len(text))
+                self._recorder.ask("length", Symbol([source]), (), len(text))
             if start < end:
                 kept.append((text[start:end], _sliced(source, start, end, len(text))))
             at += len(text)
-        return traced(self.recorder, kept)
+        return traced(self._recorder, kept)
 
     # --- operations
 
@@ -168,7 +146,13 @@ class Traced(str):
         return join((other, self)) if isinstance(other, str) else NotImplemented
 
     def __mul__(self, count: SupportsIndex) -> str:
-        return join([self] * operator.index(count))
+        times = operator.index(count)
+        if times <= 0 or not str.__len__(self):
+            self._ask("filled", (), str.__len__(self) > 0)
+            return ""
+        check_length(str.__len__(self) * times)
+        self._recorder.spend(len(self._parts) * times)
+        return traced(self._recorder, self._parts * times)
 
     __rmul__ = __mul__
 
@@ -183,7 +167,7 @@ class Traced(str):
                 return self._operate("slice", (start, stop, step), plain(self)[slice(start, stop, step)])
             low, high, step = slice(start, stop, step).indices(str.__len__(self))
             if step != 1:
-                self.recorder.lose("a slice with a step of text of several parts")
+                self._recorder.lose("a slice with a step of text of several parts")
             return self._cut(low, max(low, high))
         at, size = operator.index(index), str.__len__(self)
         has = -size <= at < size
@@ -196,6 +180,8 @@ class Traced(str):
         return self._cut(at % size, at % size + 1)
 
     def __iter__(self) -> Iterator[str]:
+        if str.__len__(self) > _MOST_CHARACTERS:
+            self._recorder.lose("a loop over the characters of a long text")
         return iter([self._cut(i, i + 1) for i in range(len(self))])
 
     def strip(self, chars: str | None = None, /) -> str:
@@ -215,27 +201,28 @@ class Traced(str):
         if self._single is not None:
             return self._operate(name, args, getattr(str, name)(self, *args))
         if isinstance(chars, Traced):
-            self.recorder.lose(f"{name} with data as argument")
-        parts = list(self.parts)
+            self._recorder.lose(f"{name} with data as argument")
+        parts = list(self._parts)
         if name != "rstrip":
-            parts = _strip_end(self.recorder, parts, "lstrip", args, 0)
+            parts = _strip_end(self._recorder, parts, "lstrip", args, 0)
         if name != "lstrip":
-            parts = _strip_end(self.recorder, parts, "rstrip", args, -1)
-        return traced(self.recorder, parts)
+            parts = _strip_end(self._recorder, parts, "rstrip", args, -1)
+        return traced(self._recorder, parts)
 
     def _split(self, name: str, args: tuple[Any, ...]) -> list[str]:
-        if any(isinstance(arg, Traced) for arg in args):
-            self.recorder.lose(f"{name} with data as argument")
+        args = tuple(map(self._literal, args))
         text = plain(self)
+        if str.count(text, args[0] if args and args[0] else " ") > _MOST_PIECES:
+            self._recorder.lose("a split into very many pieces")
         places = piece_places(text, name, args)
         source = self._single
         if source is None:
             self._ask("pieces", (name, args), places)
             return [self._cut(low, high) for low, high in places]
-        self.recorder.ask("pieces_count", Symbol([source]), (name, args), len(places))
+        self._recorder.ask("pieces_count", Symbol([source]), (name, args), len(places))
         leaf, ops = source
         return [
-            data(self.recorder, text[low:high], (leaf, (*ops, (name, (*args, i)))))
+            data(self._recorder, text[low:high], (leaf, (*ops, (name, (*args, i)))))
             for i, (low, high) in enumerate(places)
         ]
 
@@ -250,7 +237,7 @@ class Traced(str):
     def splitlines(self, keepends: bool = False) -> list[str]:
         """As of `str`."""
         if keepends:
-            self.recorder.lose("splitlines with keepends")
+            self._recorder.lose("splitlines with keepends")
         return self._split("splitlines", ())
 
     def partition(self, sep: str, /) -> tuple[str, ...]:  # type: ignore[override]
@@ -269,7 +256,7 @@ class Traced(str):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, str):
             return False
-        if isinstance(other, Traced) and other.parts == self.parts:
+        if isinstance(other, Traced) and other._parts == self._parts:
             return True
         return bool(self._ask("eq", (other,), plain(self) == plain(other)))
 
@@ -286,79 +273,21 @@ class Traced(str):
         self._ask("value", (), plain(self))
         return str.__hash__(self)
 
+    def index(self, *args: Any) -> int:
+        """As of `str`."""
+        return self._found(self.find(*args))
+
+    def rindex(self, *args: Any) -> int:
+        """As of `str`."""
+        return self._found(self.rfind(*args))
+
+    def _found(self, at: int) -> int:
+        if at < 0:
+            raise ValueError("substring not found")
+        return at
+
     def __repr__(self) -> str:
-        self.recorder.lose("Python's way to write a string")
-
-
-class Length:
-    """The length of a text, as the filter `length` gives it: comparing it asks no more than the comparison.
-
-    Any other use fixes the length.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: Traced) -> None:
-        self._text = text
-
-    def fixed(self) -> int:
-        """The length as a number, written down as a guard."""
-        return len(self._text)
-
-    def _is(self, number: int) -> bool:
-        return bool(self._text._ask("length_is", (number,), str.__len__(self._text) == number))
-
-    def _below(self, number: int) -> bool:
-        return bool(self._text._ask("length_below", (number,), str.__len__(self._text) < number))
-
-    def __eq__(self, other: object) -> bool:
-        return self._is(other) if type(other) is int else self.fixed() == _fixed(other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __lt__(self, other: Any) -> bool:
-        return self._below(other) if type(other) is int else bool(self.fixed() < _fixed(other))
-
-    def __le__(self, other: Any) -> bool:
-        return self._below(other + 1) if type(other) is int else bool(self.fixed() <= _fixed(other))
-
-    def __gt__(self, other: Any) -> bool:
-        return not self <= other
-
-    def __ge__(self, other: Any) -> bool:
-        return not self < other
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __index__(self) -> int:
-        return self.fixed()
-
-    def __hash__(self) -> int:
-        return hash(self.fixed())
-
-    def __str__(self) -> str:
-        return str(self.fixed())
-
-
-def _fixed(value: Any) -> Any:
-    return value.fixed() if isinstance(value, Length) else value
-
-
-def _arithmetic(name: str) -> Callable[..., Any]:
-    def operate(self: Length, *others: Any) -> Any:
-        return getattr(self.fixed(), name)(*map(_fixed, others))
-
-    return operate
-
-
-_NUMBER_METHODS = (
-    "add radd sub rsub mul rmul floordiv rfloordiv truediv rtruediv mod rmod pow rpow divmod rdivmod neg pos abs int "
-    "float round"
-)
-for _name in _NUMBER_METHODS.split():
-    setattr(Length, f"__{_name}__", _arithmetic(f"__{_name}__"))
+        self._recorder.lose("Python's way to write a string")
 
 
 def _operation(name: str) -> Callable[..., str]:
@@ -370,6 +299,8 @@ def _operation(name: str) -> Callable[..., str]:
 
 def _question(name: str, code: str) -> Callable[..., Any]:
     def ask(self: Traced, *args: Any) -> Any:
+        if code in ("lt", "le", "gt", "ge") and not isinstance(args[0], str):
+            return NotImplemented
         return self._ask(code, args, getattr(str, name)(plain(self), *args))
 
     return ask
@@ -377,7 +308,7 @@ def _question(name: str, code: str) -> Callable[..., Any]:
 
 def _loss(name: str) -> Callable[..., NoReturn]:
     def lose(self: Traced, *_: object, **__: object) -> NoReturn:
-        self.recorder.lose(f"the string method {name}")
+        self._recorder.lose(f"the string method {name}")
 
     return lose
 
@@ -387,7 +318,7 @@ def _complete() -> None:
     for name in ("replace", "upper", "lower", "capitalize", "title", "swapcase", "casefold", "removeprefix",
                  "removesuffix"):  # fmt: skip
         setattr(Traced, name, _operation(name))
-    for name in ("startswith", "endswith", "find", "rfind", "index", "rindex", "count"):
+    for name in ("startswith", "endswith", "find", "rfind", "count"):
         setattr(Traced, name, _question(name, name))
     for name in dir(str):
         if name.startswith("is"):

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, SupportsIndex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NoReturn, SupportsIndex
+
+from jinja2.runtime import Undefined
 
 from ismpack.data import Json
 from ismpack.templates.expressions import CONSTANT, Op, Source, Symbol, entry_kind, entry_kinds, json_inner, json_text
 from ismpack.templates.growth import check_json_indent
-from ismpack.templates.traced import Length, ProvenanceLostError, Recorder, Traced, data, join, parts_of, plain, traced
+from ismpack.templates.lengths import Length, fixed
+from ismpack.templates.recorder import ProvenanceLostError, Recorder
+from ismpack.templates.traced import Traced, data, join, parts_of, plain, traced
+
+_WITHOUT_DATA = frozenset((str, int, bool, float, type(None)))
 
 
 def traced_value(recorder: Recorder, value: Json, source: Source) -> Any:
@@ -37,31 +43,35 @@ class _Opaque:
 
     __slots__ = ()
 
-    recorder: Recorder
-    source: Source
-    value: Any
+    _recorder: Recorder
+    _source: Source
+    _value: Any
 
     def _all(self) -> None:
         """The template sees all keys, and of what kind each value is."""
-        self.recorder.ask("entries", Symbol([self.source]), (), entry_kinds(self.value))
+        self._recorder.ask("entries", Symbol([self._source]), (), entry_kinds(self._value))
 
     def _at(self, key: Any) -> Any:
         """The template sees one entry."""
-        key = plain(key) if not isinstance(key, Length) else key.fixed()
-        self.recorder.ask("entry", Symbol([self.source]), (key,), entry_kind(self.value, key))
+        if isinstance(key, Traced):
+            hash(key)  # which fixes it
+        key = fixed(plain(key))
+        if type(key) not in (str, int, bool, type(None)):
+            self._recorder.lose(f"an entry at {type(key).__name__}")
+        self._recorder.ask("entry", Symbol([self._source]), (key,), entry_kind(self._value, key))
         return self._entry(key)
 
     def _entry(self, key: Any) -> Any:
-        return traced_value(self.recorder, self.value[key], _inside(self.source, key))
+        return traced_value(self._recorder, self._value[key], _inside(self._source, key))
 
     def __bool__(self) -> bool:
-        return bool(self.recorder.ask("filled_object", Symbol([self.source]), (), bool(self.value)))
+        return bool(self._recorder.ask("filled_object", Symbol([self._source]), (), bool(self._value)))
 
     def __len__(self) -> int:
-        return int(self.recorder.ask("length", Symbol([self.source]), (), len(self.value)))
+        return int(self._recorder.ask("length", Symbol([self._source]), (), len(self._value)))
 
     def __repr__(self) -> str:
-        self.recorder.lose("Python's way to write an object or a list")
+        self._recorder.lose("Python's way to write an object or a list")
 
     __str__ = __repr__
 
@@ -72,12 +82,12 @@ class _Opaque:
 class TracedObject(_Opaque, dict[str, Any]):
     """A JSON object that is data."""
 
-    __slots__ = ("recorder", "source", "value")
+    __slots__ = ("_recorder", "_source", "_value")
 
     def __init__(self, recorder: Recorder, value: dict[str, Json], source: Source) -> None:
         # The dict itself stays empty: C code that looks past the methods finds nothing, and the render then differs
         # from a plain one, which is noticed.
-        self.recorder, self.source, self.value = recorder, source, value
+        self._recorder, self._source, self._value = recorder, source, value
 
     def __getitem__(self, key: str) -> Any:
         return self._at(key)
@@ -87,16 +97,13 @@ class TracedObject(_Opaque, dict[str, Any]):
         return self._at(key) if key in self else default
 
     def __contains__(self, key: object) -> bool:
-        name = plain(key)
-        if not isinstance(name, str):
-            return False
-        self._pin(key)
-        self.recorder.ask("entry", Symbol([self.source]), (name,), entry_kind(self.value, name))
-        return name in self.value
-
-    def _pin(self, key: object) -> None:
         if isinstance(key, Traced):
             hash(key)
+        name = plain(key)
+        if type(name) is not str:
+            return False
+        self._recorder.ask("entry", Symbol([self._source]), (name,), entry_kind(self._value, name))
+        return name in self._value
 
     def items(self) -> Any:
         """As of a dict, with keys that are data."""
@@ -105,16 +112,19 @@ class TracedObject(_Opaque, dict[str, Any]):
     def keys(self) -> Any:
         """As of a dict, with keys that are data."""
         self._all()
-        leaf, ops = self.source
-        return [data(self.recorder, key, (leaf, (*ops, (CONSTANT, (key,))))) for key in self.value]
+        leaf, ops = self._source
+        return [data(self._recorder, key, (leaf, (*ops, (CONSTANT, (key,))))) for key in self._value]
 
     def values(self) -> Any:
         """As of a dict."""
         self._all()
-        return [self._entry(key) for key in self.value]
+        return [self._entry(key) for key in self._value]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
+
+    def __reversed__(self) -> Iterator[str]:
+        return iter(self.keys()[::-1])
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Mapping) and dict(self.items()) == dict(other.items()))
@@ -132,14 +142,14 @@ class TracedObject(_Opaque, dict[str, Any]):
 class TracedList(_Opaque, list[Any]):
     """A JSON list that is data."""
 
-    __slots__ = ("recorder", "source", "value")
+    __slots__ = ("_recorder", "_source", "_value")
 
     def __init__(self, recorder: Recorder, value: list[Json], source: Source) -> None:
-        self.recorder, self.source, self.value = recorder, source, value
+        self._recorder, self._source, self._value = recorder, source, value
 
     def _items(self) -> list[Any]:
         self._all()
-        return [self._entry(i) for i in range(len(self.value))]
+        return [self._entry(i) for i in range(len(self._value))]
 
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
         if isinstance(index, slice):
@@ -182,15 +192,43 @@ class TracedList(_Opaque, list[Any]):
         return self._items()
 
 
+class TracedMessage(dict[str, Any]):
+    """A message that has keys of its own: going through it, a template meets them as data."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, entries: dict[str, Any], keys: dict[str, str]) -> None:
+        super().__init__(entries)
+        self._keys = keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __reversed__(self) -> Iterator[str]:
+        return iter(self.keys()[::-1])
+
+    def keys(self) -> Any:
+        """As of a dict."""
+        return [self._keys.get(key, key) for key in dict.__iter__(self)]
+
+    def items(self) -> Any:
+        """As of a dict."""
+        return [(self._keys.get(key, key), value) for key, value in dict.items(self)]
+
+
 def holds_data(*values: Any) -> bool:
-    """Whether data is among the values, or inside them."""
-    for value in values:
-        if isinstance(value, (Traced, Length, _Opaque)):
+    """Whether data is among the values, or inside them; true for what cannot be looked into."""
+    seen: set[int] = set()
+    left = list(values)
+    while left:
+        value = left.pop()
+        if type(value) in _WITHOUT_DATA or isinstance(value, Undefined):
+            continue
+        if type(value) not in (dict, list, tuple, TracedMessage):
             return True
-        if isinstance(value, dict) and holds_data(*value.keys(), *value.values()):
-            return True
-        if isinstance(value, (list, tuple)) and holds_data(*value):
-            return True
+        if id(value) not in seen:
+            seen.add(id(value))
+            left += [*dict.keys(value), *dict.values(value)] if isinstance(value, dict) else value
     return False
 
 
@@ -209,6 +247,8 @@ def tojson(
     ):
         raise ProvenanceLostError("tojson with data as argument")
     check_json_indent(indent)
+    if "\n" in str(indent) + "".join(map(str, separators or ())):
+        raise ProvenanceLostError("tojson with line breaks as argument")
     separators = None if separators is None else (str(separators[0]), str(separators[1]))
     return join(_Writer(bool(ensure_ascii), indent, separators, bool(sort_keys)).write(value, 0))
 
@@ -225,8 +265,8 @@ class _Writer:
     def write(self, value: Any, depth: int) -> Iterator[str]:
         if isinstance(value, _Opaque):
             args = (self.ensure_ascii, self.indent, self.separators, self.sort_keys, depth)
-            leaf, ops = value.source
-            yield data(value.recorder, json_text(value.value, *args), (leaf, (*ops, ("json_text", args))))
+            leaf, ops = value._source
+            yield data(value._recorder, json_text(value._value, *args), (leaf, (*ops, ("json_text", args))))
         elif isinstance(value, Traced):
             yield from ('"', self._inner(value), '"')
         elif isinstance(value, Length):
@@ -263,4 +303,21 @@ class _Writer:
             (json_inner(part, self.ensure_ascii), None if source is None else (source[0], (*source[1], op)))
             for part, source in parts_of(text)
         ]
-        return traced(text.recorder, kept)
+        return traced(text._recorder, kept)
+
+
+def _complete(kind: type, base: type) -> None:
+    """Make every method of the base that is not modelled give up: it would see an empty object or list."""
+
+    def losing(name: str) -> Callable[..., NoReturn]:
+        return lambda self, *_, **__: self._recorder.lose(f"the method {name} of an object or a list")
+
+    kept = {*dir(object), "__getitem__", "__class_getitem__"} - {"__lt__", "__le__", "__gt__", "__ge__"}
+    for name in {*dir(base), "__rmul__", "__mul__"} - set(vars(kind)) - set(vars(_Opaque)) - kept:
+        setattr(kind, name, losing(name))
+    for name in ("__lt__", "__le__", "__gt__", "__ge__"):
+        setattr(kind, name, losing(name))
+
+
+_complete(TracedObject, dict)
+_complete(TracedList, list)

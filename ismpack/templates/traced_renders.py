@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ismpack.data import Conversation, Json
+from ismpack.data import Conversation, Json, Origin
+from ismpack.errors import RecordError
 from ismpack.templates.decisions import Decisions
-from ismpack.templates.dialect import Dialect
+from ismpack.templates.dialect import Dialect, template_messages
 from ismpack.templates.environment import ChatTemplate, context_variables
 from ismpack.templates.expressions import (
     CONSTANT,
     CONTINUED,
-    CUTTING,
     STRIPPING,
     Guard,
     Source,
     Symbol,
-    compiled_guard,
-    compiled_values,
+    covers,
+    may_cut,
+    value_of,
 )
 from ismpack.templates.limits import limited
-from ismpack.templates.marks import DATA_FIELDS, common_prefix
+from ismpack.templates.marks import DATA_FIELDS, TemplateMessage, common_prefix
 from ismpack.templates.outline import TOOLS, Outline, Owner, visit_leaves
+from ismpack.templates.recorder import ProvenanceLostError, Recorder
 from ismpack.templates.renders import Renders, dropped, dropped_tools
 from ismpack.templates.rules import SegmentRules
-from ismpack.templates.symbols import CAPACITY, DATA, Alphabet
-from ismpack.templates.traced import Part, ProvenanceLostError, Recorder
-from ismpack.templates.traced_json import traced_value
+from ismpack.templates.symbols import DATA, Alphabet
+from ismpack.templates.traced import Part, data
+from ismpack.templates.traced_json import TracedMessage, traced_value
 from ismpack.templates.tracing import TracedTemplate
 
 _RENDERS = 1 << 14
@@ -40,21 +42,21 @@ class Tracer:
     Args:
         template: The template.
         dialect: What it expects.
+        rules: What else decides the segments.
 
     Raises:
         ProvenanceLostError: The template cannot be traced at all.
     """
 
-    def __init__(self, template: ChatTemplate, dialect: Dialect) -> None:
+    def __init__(self, template: ChatTemplate, dialect: Dialect, rules: SegmentRules) -> None:
         self.template = template
         self.dialect = dialect
+        self.foreign = rules.foreign_pattern(Origin.ASSISTANT)
+        if any(map(DATA.search, rules.control_tokens)):
+            raise ProvenanceLostError("a control token of private-use characters")
         self.traced = TracedTemplate(template)
         self.alphabet = Alphabet()
         self.known: Decisions[str | None] = Decisions(_RENDERS)
-
-    def is_full(self) -> bool:
-        """Whether it is time to begin anew."""
-        return len(self.alphabet) > CAPACITY // 2
 
 
 class TracedRenders(Renders):
@@ -75,11 +77,15 @@ class TracedRenders(Renders):
         self._outline = outline
         self._tracer = tracer
         self._simplifies = False
+        self._simple: dict[str, str] = {}
         self._raw: dict[tuple[tuple[int, ...], bool], str] = {}
         self._recorder = Recorder()
         self._owners: list[Owner] = []
-        self._messages, self._tools, self._args = visit_leaves(conversation, tracer.dialect, self._wrap)
-        self._continued: dict[str, str] = {}
+        self._messages, self._tools, self._args = visit_leaves(
+            conversation, tracer.dialect, self._wrap, self._wrap_keys
+        )
+        self._continued: dict[int, tuple[str, str]] = {}
+        self._places: dict[tuple[tuple[int, ...], bool], list[tuple[int, int, Owner]]] = {}
         self.guards: dict[Guard, Any] = {}
 
     def owner(self, source: Source) -> Owner:
@@ -90,7 +96,16 @@ class TracedRenders(Renders):
         """A question of the proof itself, answered for this conversation and written down."""
         guard = (name, Symbol([source]), args)
         if guard not in self.guards:
-            self.guards[guard] = compiled_guard(guard)(self._outline.leaves)
+            value = value_of(source, self._outline.leaves)
+            if name == "filled":
+                answer = value != ""
+            elif name == "eq":
+                answer = value == value_of(args[0][0], self._outline.leaves)
+            elif name == "startswith":
+                answer = value.startswith(*args)
+            else:
+                answer = covers(value, *args)
+            self.guards[guard] = answer
         return self.guards[guard]
 
     def simplified(self) -> TracedRenders:
@@ -119,33 +134,32 @@ class TracedRenders(Renders):
         if not DATA.match(text[at : at + 1]) or DATA.search(rest):
             return False
         # An answer that begins in the data with what the prompt ends with, such as an opened <think>: that much of the
-        # data is in the prompt already.
+        # data is in the prompt already. So it is wherever this beginning stands, but not where the data is repeated.
         leaf, ops = source = self._tracer.alphabet[text[at]]
-        if not self.ask("startswith", source, rest):
+        if self._tracer.foreign.search(rest) or not self.ask("startswith", source, rest):
             return False
         left = self._tracer.alphabet.character((leaf, (*ops, (CONTINUED, (len(rest),)))))
-        self._continued[text[at]] = rest + left
-        self._known = {key: known.replace(text[at], rest + left) for key, known in self._known.items()}
+        self._continued[at] = (text[: at + 1], rest + left)
+        self._known = {key: self._written(key) for key in self._known}
         return self.prefix(k + 1).startswith(self.prompt(k))
 
     def data_end(self, i: int, count: int, *, prompt: bool) -> int | None:
         """See `Renders`."""
-        text = self.prompt(count) if prompt else self.prefix(count)
-        return max((at + 1 for at, owner in self._data(text) if owner.message == i), default=0)
+        return max((end for _, end, owner in self._data(count, prompt=prompt) if owner.message == i), default=0)
 
     def is_opening(self, text: str, count: int) -> bool:  # noqa: ARG002 - it is so in every render
         """See `Renders`."""
-        return all(owner.message == TOOLS for _, owner in self._data(text))
+        return all(self.owner(source).message == TOOLS for source in self._tracer.alphabet.sources(text))
 
     def proves_cut(self, held: int, count: int, cut: int) -> bool:
         """See `Renders`."""
-        found = list(self._data(self.prompt(count)))
-        if any(at < cut for at, owner in found if owner.message > held):
+        found = list(self._data(count, prompt=True))
+        if any(start < cut for start, _, owner in found if owner.message > held):
             return False
         # A tool's name may be printed again beside its result, so it counts only if there is nothing else.
-        own = [(at, owner) for at, owner in found if owner.message == held and owner.field in DATA_FIELDS]
-        own = [(at, owner) for at, owner in own if not owner.is_name] or own
-        return bool(own) and all(at < cut for at, _ in own)
+        own = [(end, owner) for _, end, owner in found if owner.message == held and owner.field in DATA_FIELDS]
+        own = [(end, owner) for end, owner in own if not owner.is_name] or own
+        return bool(own) and all(end <= cut for end, _ in own)
 
     def refuse_lost_data(self, answers: Sequence[int], rules: SegmentRules, *, append_only: bool) -> None:
         """See `Renders`."""
@@ -167,8 +181,8 @@ class TracedRenders(Renders):
             if not _is_whole(printed) and not self._covers(leaf, printed):
                 raise dropped(owner.message, owner.field, self._conversation.messages[owner.message].role)
         if self._conversation.tools and "tools" not in rules.allow_dropped:
-            texts = (self.prompt(k) for k in answers)
-            if not any(owner.field == "tools" for text in texts for _, owner in self._data(text)):
+            printed_fields = (owner.field for k in answers for _, _, owner in self._data(k, prompt=True))
+            if "tools" not in printed_fields:
                 raise dropped_tools()
 
     def _covers(self, leaf: int, printed: Iterable[tuple[Any, ...]]) -> bool:
@@ -179,32 +193,56 @@ class TracedRenders(Renders):
         """Leaf -> the operations of each of its sources in a render."""
         found: dict[int, set[tuple[Any, ...]]] = {}
         for leaf, ops in self._tracer.alphabet.sources(text):
-            if not ops or ops[-1][0] != CONSTANT:
+            if all(name != CONSTANT for name, _ in ops):
                 found.setdefault(leaf, set()).add(ops)
         return found
 
-    def _data(self, text: str) -> Iterable[tuple[int, Owner]]:
-        """Place and owner of each piece of data in a render."""
-        alphabet = self._tracer.alphabet
-        return ((found.start(), self.owner(alphabet[found[0]])) for found in DATA.finditer(text))
+    def _data(self, count: int, *, prompt: bool) -> list[tuple[int, int, Owner]]:
+        """Start, end and owner of each piece of data in a render; one that is left out as empty has a place, too."""
+        _ = self.prompt(count) if prompt else self.prefix(count)
+        return self._places[tuple(range(count)), prompt]
 
     def _value(self, source: Source) -> str:
-        return compiled_values([source])(self._outline.leaves)[0]
+        return str(value_of(source, self._outline.leaves))
 
     def _wrap(self, value: Json, owner: Owner) -> Any:
         self._owners.append(owner)
         return traced_value(self._recorder, value, (len(self._owners) - 1, ()))
 
+    def _wrap_keys(self, message: TemplateMessage, own: frozenset[str]) -> TemplateMessage:
+        leaf = len(self._owners) - 1  # the last one, mostly of this message
+        keys = {key: data(self._recorder, key, (leaf, ((CONSTANT, (key,)),))) for key in own}
+        if leaf < 0:
+            raise ProvenanceLostError("a message of nothing but keys")
+        return TracedMessage(message, keys)
+
     def _render(self, indices: tuple[int, ...], *, prompt: bool) -> str:
-        text = self._raw.get((indices, prompt))
-        if text is None:
-            text = self._raw[indices, prompt] = self._shared(indices, prompt=prompt)
-        if self._simplifies:
-            for character in dict.fromkeys(DATA.findall(text)):
-                text = text.replace(character, self._simpler(character))
-        for character, written in self._continued.items():
-            text = text.replace(character, written)
+        if (indices, prompt) not in self._raw:
+            self._raw[indices, prompt] = self._shared(indices, prompt=prompt)
+        return self._written((indices, prompt))
+
+    def _written(self, key: tuple[tuple[int, ...], bool]) -> str:
+        """A render as the tracer gives it, in the symbols of these renders; remembers where data is."""
+        raw = self._raw[key]
+        text, at = "", 0
+        places: list[tuple[int, int, Owner]] = []
+        for found in DATA.finditer(raw):
+            text += raw[at : found.start()]
+            at = found.end()
+            start = len(text)
+            text += self._simple_character(found[0]) if self._simplifies else found[0]
+            beginning, written = self._continued.get(start, ("", ""))
+            if beginning and text == beginning:
+                text = text[:start] + written
+            places.append((start, len(text), self.owner(self._tracer.alphabet[found[0]])))
+        text += raw[at:]
+        self._places[key] = places
         return text
+
+    def _simple_character(self, character: str) -> str:
+        if character not in self._simple:
+            self._simple[character] = self._simpler(character)
+        return self._simple[character]
 
     def _simpler(self, character: str) -> str:
         source = self._tracer.alphabet[character]
@@ -225,7 +263,7 @@ class TracedRenders(Renders):
         key = (outline.keys[:count], outline.rest, prompt, odd)
         text = known.find(key, outline.leaves, self.guards)
         if text is None:
-            asked = self._recorder.guards = {}
+            asked = self._recorder.begin(count)
             try:
                 text = self._traced(indices, prompt=prompt)
             finally:  # also what led to a refusal
@@ -244,19 +282,38 @@ class TracedRenders(Renders):
         )
         parts: list[Part] | None = None
         lost: ProvenanceLostError | None = None
-        with limited():
-            try:
-                parts = self._tracer.traced.render(context)
-            except ProvenanceLostError as error:
-                lost = error
+        try:
+            with limited():
+                try:
+                    parts = self._tracer.traced.render(context)
+                except ProvenanceLostError as error:
+                    lost = error
+        except RecordError as refusal:
+            if self._renders_plainly(indices, prompt=prompt):
+                raise ProvenanceLostError("tracing fails where the template does not") from refusal
+            raise
         if lost is not None or parts is None:
             raise lost or ProvenanceLostError("nothing was rendered")
         return self._tracer.alphabet.write(parts)
 
+    def _renders_plainly(self, indices: tuple[int, ...], *, prompt: bool) -> bool:
+        conversation = self._conversation
+        messages = template_messages(conversation, self._tracer.dialect)
+        try:
+            self._tracer.template.render(
+                [messages[i] for i in indices],
+                tools=conversation.tools or None,
+                add_generation_prompt=prompt,
+                args=conversation.template_args,
+            )
+        except RecordError:
+            return False
+        return True
+
 
 def _is_whole(printed: Iterable[tuple[Any, ...]]) -> bool:
     """Whether one of the sources surely shows all of its leaf but white space."""
-    return any(not any(name in CUTTING for name, _ in ops) for ops in printed)
+    return any(not any(map(may_cut, ops)) for ops in printed)
 
 
 def _path_read(guard: Guard, leaf: int) -> tuple[Any, ...] | None:

@@ -14,62 +14,54 @@ import operator
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 import jinja2
 import jinja2.nodes
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
+from jinja2.utils import Cycler, Joiner
 from jinja2.visitor import NodeTransformer
 
 from ismpack.templates import growth
 from ismpack.templates.environment import ChatTemplate, Sandbox, compile_template
+from ismpack.templates.lengths import Length, fixed
 from ismpack.templates.limits import check_length
-from ismpack.templates.traced import Length, Part, ProvenanceLostError, Traced, join, parts_of, symbol_of
-from ismpack.templates.traced_json import holds_data, tojson
+from ismpack.templates.recorder import ProvenanceLostError
+from ismpack.templates.traced import Part, Traced, join, parts_of, plain, symbol_of
+from ismpack.templates.traced_json import TracedList, TracedMessage, TracedObject, holds_data, tojson
 
 numbers.Number.register(Length)
 
 _SAFE_FILTERS = frozenset(
-    [
-        "attr",
-        "batch",
-        "capitalize",
-        "d",
-        "default",
-        "dictsort",
-        "first",
-        "groupby",
-        "items",
-        "last",
-        "list",
-        "lower",
-        "map",
-        "max",
-        "min",
-        "reject",
-        "rejectattr",
-        "reverse",
-        "select",
-        "selectattr",
-        "slice",
-        "sort",
-        "string",
-        "trim",
-        "unique",
-        "upper",
-    ]
+    (
+        *("attr", "batch", "capitalize", "d", "default", "dictsort", "first", "groupby", "items", "last", "list"),
+        *("lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort"),
+        *("string", "unique", "upper"),
+    )
 )
 """Filters that only call methods of what they are given, or pass it on."""
 
-_TEXT_METHODS = ("strip", "lstrip", "rstrip", "startswith", "endswith", "upper", "lower")
-_LOOP_FACTS = ("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem")
-_PLAIN_ATTRIBUTES: dict[type, frozenset[str]] = {
-    Traced: frozenset(_TEXT_METHODS),
-    LoopContext: frozenset(_LOOP_FACTS),
-}
-"""Attributes that any sandbox would allow."""
+_WITH_DATA_ARGUMENTS = frozenset(("d", "default", "select", "reject", "selectattr", "rejectattr"))
+"""Those whose arguments may be data: a default, and what a test compares with."""
 
+_MARKUP_FILTERS = ("e", "escape", "forceescape", "safe", "urlize", "xmlattr")
+"""Filters that make a kind of text which changes what it is joined with."""
+
+_OWNERS = (Traced, TracedObject, TracedList, TracedMessage, dict, list, tuple, LoopContext, Cycler, Joiner)
+"""Whose methods may be given data: Python code, or C code that only compares."""
+
+_TEXT_METHODS = frozenset(name for name in dir(str) if name[0] != "_")
+_LOOP_FACTS = frozenset(["index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"])
 _DICT_ATTRIBUTES = frozenset(dir(dict))
+_ATTRIBUTES: dict[type, frozenset[str]] = {
+    Traced: _TEXT_METHODS,
+    TracedList: frozenset(dir(list)),
+    TracedObject: _DICT_ATTRIBUTES,
+    TracedMessage: _DICT_ATTRIBUTES,
+}
+"""What a template may see of our own types: what the types they stand for have."""
+
 _CONVERSION = re.compile(r"%(?:\((?P<name>\w+)\))?(?P<kind>[%s])")
 
 
@@ -84,7 +76,10 @@ class TracedTemplate:
     """
 
     def __init__(self, template: ChatTemplate) -> None:
-        self._compiled = compile_template(_TracingSandbox(template.date), template.source, template.name)
+        sandbox = _TracingSandbox(template.date)
+        self._compiled = compile_template(sandbox, template.source, template.name)
+        if sandbox.untraceable:
+            raise ProvenanceLostError(sandbox.untraceable)
 
     def render(self, context: Mapping[str, Any]) -> list[Part]:
         """The parts that the template prints, neighbouring template text joined.
@@ -101,72 +96,124 @@ class TracedTemplate:
         for piece in template.root_render_func(template.new_context(dict(context))):
             length += str.__len__(piece)
             check_length(length)
-            for text, source in parts_of(piece):
-                if source is None and parts and parts[-1][1] is None:
-                    parts[-1] = (parts[-1][0] + text, None)
-                elif text or source is not None:
-                    parts.append((text, source))
-        return parts
+            parts += parts_of(piece)
+        joined: list[Part] = []
+        for is_data, group in groupby(parts, lambda part: part[1] is not None):
+            run = list(group)
+            joined += run if is_data else [("".join([text for text, _ in run]), None)]
+        return [part for part in joined if part[0] or part[1] is not None]
 
 
 class _TracingSandbox(Sandbox):
     concat = staticmethod(join)  # type: ignore[assignment]
 
     def __init__(self, date: str | None) -> None:
+        self.untraceable: str | None = None
         super().__init__(date)
         for name, function in list(self.filters.items()):
             if name not in _SAFE_FILTERS:
-                self.filters[name] = _refusing(name, function)
-        self.filters |= {"join": _join_filter, "length": _length, "count": _length}
+                self.filters[name] = _refusing(name, function, 0)
+            elif name not in _WITH_DATA_ARGUMENTS:
+                self.filters[name] = _refusing(name, function, 1)
+        for name in ("select", "reject", "selectattr", "rejectattr"):
+            self.filters[name] = _refusing(name, self.filters[name], 1, last=2)
+        for name in _MARKUP_FILTERS:
+            self.filters[name] = _markup
         self.filters |= {name: _on_lengths(self.filters[name]) for name in ("int", "float", "abs", "round")}
-        self.filters |= {"safe": _safe, "format": growth.checked_filter("format", _format_filter)}
+        self.filters |= {"join": _join_filter, "length": _length, "count": _length, "trim": _trim, "tojson": tojson}
+        self.filters["format"] = growth.checked_filter("format", _format_filter)
         self.filters["replace"] = growth.checked_filter("replace", _replace_filter)
-        self.filters["tojson"] = tojson
-        self.filters |= {"_concat": lambda *texts: join(texts), "_in": _inside, "_mod": _modulo}
-        self.tests |= {"in": _inside, "iterable": _is_iterable, "sequence": _is_sequence, "integer": _is_integer}
+        self.filters |= {"_concat": lambda *texts: join(texts), "_in": _inside, "_mod": _modulo, "_safe": _safe}
+        self.tests |= {"in": _inside, "integer": _is_integer, "sameas": _is_same}
+        self.tests |= {"iterable": _is_iterable, "sequence": _is_sequence}
+        self.binop_table = {sign: _on_lengths(function) for sign, function in self.binop_table.items()}
         self._harmless = [value for name, value in self.globals.items() if name != "strftime_now"]
 
     def rewritten(self, tree: jinja2.nodes.Template) -> jinja2.nodes.Template:
         """Also turns `~`, `in` and `%` into calls."""
-        rewritten: jinja2.nodes.Template = _Operators().visit(super().rewritten(tree))
+        operators = _Operators()
+        rewritten: jinja2.nodes.Template = operators.visit(super().rewritten(tree))
+        self.untraceable = operators.untraceable
         return rewritten
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """As in Jinja, with a short way for the messages."""
-        if type(obj) is dict and attribute not in _DICT_ATTRIBUTES:
+        """As in Jinja, but of our own types only what the type they stand for has."""
+        kind = type(obj)
+        if kind is dict and attribute not in _DICT_ATTRIBUTES:
             try:
                 return obj[attribute]
             except KeyError:
                 return self.undefined(obj=obj, name=attribute)
-        if attribute in _PLAIN_ATTRIBUTES.get(type(obj), ()):
+        if kind is LoopContext and attribute in _LOOP_FACTS:
             return getattr(obj, attribute)
-        return super().getattr(obj, attribute)
+        known = _ATTRIBUTES.get(kind)
+        if known is None or attribute in known:
+            return super().getattr(fixed(obj), attribute)
+        return self._entry(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """As in Jinja, with a short way for the messages."""
+        """As in Jinja, but of our own types only what the type they stand for has."""
         if type(obj) is dict and type(argument) is str and argument not in _DICT_ATTRIBUTES:
-            try:
-                return obj[argument]
-            except KeyError:
-                return self.undefined(obj=obj, name=argument)
-        return super().getitem(obj, argument)
+            return self.getattr(obj, argument)
+        known = _ATTRIBUTES.get(type(obj))
+        if known is None:
+            return super().getitem(fixed(obj), argument)
+        found = self._entry(obj, argument)
+        name = plain(argument)
+        is_attribute = isinstance(found, Undefined) and isinstance(name, str) and name in known
+        return super().getattr(obj, name) if is_attribute else found
+
+    def _entry(self, obj: Any, key: Any) -> Any:
+        try:
+            return obj[key]
+        except (LookupError, TypeError, AttributeError):
+            return self.undefined(obj=obj, name=plain(key))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
         """Calls of plain strings' methods with data are modelled or refused, and so are unknown functions."""
         given = {name: value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars")}
-        if holds_data(*args, *given.values()):
-            method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps str.format
-            owner = getattr(method, "__self__", None)
-            if type(owner) is str:
-                return _call_on_text(owner, method.__name__, args, given)
-            ours = isinstance(__obj, (Macro, LoopContext)) or any(__obj is one for one in __self._harmless)
-            if owner is None and not ours:
+        method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps methods that may make long texts
+        owner = getattr(method, "__self__", None)
+        if isinstance(owner, str) and not isinstance(owner, Traced):
+            name = method.__name__
+            if name == "join" and len(args) == 1 and type(owner) is str:
+                return _joined(owner, args[0])
+            if holds_data(*args, *given.values()):
+                return _call_on_text(owner, name, args, given)
+        elif holds_data(*args, *given.values()):
+            known = isinstance(__obj, (Macro, LoopContext, *_OWNERS)) or any(__obj is one for one in __self._harmless)
+            if not known and not (isinstance(owner, _OWNERS) or _is_ours(owner)):
                 raise ProvenanceLostError(f"a call of {getattr(__obj, '__name__', type(__obj).__name__)} with data")
         return super().call(__context, __obj, *args, **kwargs)
 
 
+def _is_ours(owner: Any) -> bool:
+    """Whether a method belongs to an object of the sandbox (`dict.fromkeys`)."""
+    return type(owner).__module__ == Sandbox.__module__
+
+
 class _Operators(NodeTransformer):
-    """Rewrites operators whose left operand decides, and whose right one may be data."""
+    """Rewrites operators whose left operand decides, and whose right one may be data.
+
+    Attributes:
+        untraceable: What cannot be traced at all, if there is such a thing.
+    """
+
+    def __init__(self) -> None:
+        self.untraceable: str | None = None
+
+    def visit_Output(self, node: jinja2.nodes.Output) -> jinja2.nodes.Node:  # noqa: N802 - Jinja's name
+        self.generic_visit(node)
+        for one in node.nodes:
+            if isinstance(one, jinja2.nodes.Filter) and one.name == "safe" and not one.args and not one.kwargs:
+                one.name = "_safe"  # where it is printed, marked text is like any other
+        return node
+
+    def visit_ScopedEvalContextModifier(self, node: jinja2.nodes.Node) -> jinja2.nodes.Node:  # noqa: N802
+        self.untraceable = "an autoescape block"
+        return self.generic_visit(node)
+
+    visit_EvalContextModifier = visit_ScopedEvalContextModifier  # noqa: N815
 
     def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Node:  # noqa: N802 - Jinja's name
         self.generic_visit(node)
@@ -181,7 +228,8 @@ class _Operators(NodeTransformer):
         if not any(operand.op in ("in", "notin") for operand in node.ops):
             return node
         if len(node.ops) > 1:
-            raise ProvenanceLostError("a chain of comparisons with `in`")
+            self.untraceable = "a chain of comparisons with `in`"
+            return node
         found = _call("_in", [node.expr, node.ops[0].expr], node)
         return found if node.ops[0].op == "in" else jinja2.nodes.Not(found, lineno=node.lineno)
 
@@ -190,28 +238,39 @@ def _call(name: str, operands: list[jinja2.nodes.Expr], at: jinja2.nodes.Node) -
     return jinja2.nodes.Filter(operands[0], name, operands[1:], [], None, None, lineno=at.lineno)
 
 
-def _refusing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that takes no data."""
+def _refusing(name: str, function: Callable[..., Any], first: int, last: int | None = None) -> Callable[..., Any]:
+    """A filter whose arguments from `first` up to `last` must not be data; keywords never."""
+    skipped = int(hasattr(function, "jinja_pass_arg"))
+    end = None if last is None else skipped + last
 
     @functools.wraps(function)
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        if holds_data(*args, *kwargs.values()):
+        if holds_data(*args[skipped + first : end], *kwargs.values()):
             raise ProvenanceLostError(f"the filter {name}")
         return function(*args, **kwargs)
 
     return refuse
 
 
+def _markup(*_: Any, **__: Any) -> Any:
+    raise ProvenanceLostError("text marked as safe or escaped")
+
+
+def _trim(value: Any, chars: Any = None) -> str:
+    text = value if isinstance(value, str) else str(value)
+    if isinstance(chars, Traced) and not isinstance(text, Traced):
+        raise ProvenanceLostError("strip with data as argument")
+    return text.strip(chars)
+
+
 def _on_lengths(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter of numbers, which takes a text's length too."""
-    return lambda value, *args, **kwargs: function(
-        value.fixed() if isinstance(value, Length) else value, *args, **kwargs
-    )
+    """A function of numbers, which takes a text's length too."""
+    return lambda *args, **kwargs: function(*map(fixed, args), **kwargs)
 
 
 def _inside(value: Any, container: Any) -> bool:
-    if isinstance(value, Traced) and type(container) is str:
-        return bool(value.recorder.ask("inside", symbol_of(value), (container,), str.__contains__(container, value)))
+    if isinstance(value, Traced) and isinstance(container, str) and not isinstance(container, Traced):
+        return bool(value._recorder.ask("inside", symbol_of(value), (container,), str.__contains__(container, value)))
     return value in container
 
 
@@ -233,6 +292,8 @@ def _modulo(left: Any, right: Any) -> Any:
         else:
             texts.append(right[found["name"]] if found["name"] else next(values, None))
     texts.append(left[at:])
+    if isinstance(right, tuple) and next(values, values) is not values:
+        raise ProvenanceLostError("a format with values left over")
     if "%" in "".join(_CONVERSION.sub("", left)) or any(text is None for text in texts):
         raise ProvenanceLostError("a format other than %s")
     return join(texts)
@@ -312,6 +373,12 @@ def _is_iterable(value: Any) -> bool:
 
 def _is_sequence(value: Any) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    if holds_data(value, other):
+        raise ProvenanceLostError("whether data is the same object")
+    return value is other
 
 
 def _is_integer(value: Any) -> bool:
