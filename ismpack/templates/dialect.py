@@ -14,6 +14,8 @@ from ismpack.data import ROLES, Conversation, Message, Role, ToolCall
 from ismpack.errors import RecordError
 from ismpack.templates.environment import ChatTemplate
 
+_OWN_KEYS = frozenset(("role", "content", "tool_calls", "name", "tool_call_id", "reasoning_content", "thinking"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -63,6 +65,11 @@ def template_message(message: Message, dialect: Dialect) -> dict[str, Any]:
         out["name"] = message.name
     if message.tool_call_id is not None:
         out["tool_call_id"] = message.tool_call_id
+    if message.extra.keys() & _OWN_KEYS:
+        raise RecordError(
+            f"a message has {' and '.join(sorted(message.extra.keys() & _OWN_KEYS))} among its other keys",
+            code="bad-message",
+        )
     out.update(message.extra)
     if message.reasoning is not None:
         out["reasoning_content"] = out["thinking"] = message.reasoning

@@ -34,16 +34,26 @@ def traced(recorder: Recorder, parts: Iterable[Part]) -> str:
     text = "".join([part[0] for part in kept])
     for part in kept:
         if part[1] is not None:
-            made = str.__new__(Traced, text)
-            made._parts, made._recorder = kept, recorder
-            return made
+            return _made(text, kept, recorder)
     return text
 
 
 def data(recorder: Recorder, text: str, source: Source) -> str:
     """A text that is data."""
+    return _made(text, ((text, source),), recorder)
+
+
+def marked(text: str) -> str:
+    """The text as the filter `safe` gives it: it may be printed, but joined with others it would change them."""
+    recorder = text._recorder if isinstance(text, Traced) else Recorder()
+    made = _made(plain(text), parts_of(text), recorder)
+    made._marked = True
+    return made
+
+
+def _made(text: str, parts: tuple[Part, ...], recorder: Recorder) -> Traced:
     made = str.__new__(Traced, text)
-    made._parts, made._recorder = ((text, source),), recorder
+    made._parts, made._recorder, made._marked = parts, recorder, False
     return made
 
 
@@ -64,20 +74,29 @@ def symbol_of(text: str) -> Symbol:
 
 def join(texts: Iterable[Any]) -> str:
     """Texts end to end; other values as `str` writes them."""
+    texts = [text if isinstance(text, str) else str(text) for text in texts]
+    for text in texts:
+        if type(text) is Traced:
+            text._refuse_mark()
+    return printed(texts)
+
+
+def printed(texts: Iterable[str]) -> str:
+    """What a template prints, in one text."""
     parts: list[Part] = []
     recorder: Recorder | None = None
     for text in texts:
         if type(text) is Traced:
-            recorder = text._recorder
             parts += text._parts
+            if any(source is not None for _, source in text._parts):  # marked text may be the template's
+                recorder = text._recorder
         else:
-            written = text if isinstance(text, str) else str(text)
-            parts += parts_of(written)
-            recorder = written._recorder if isinstance(written, Traced) else recorder
+            parts.append((text, None))
     check_length(sum([len(part[0]) for part in parts]))
-    if recorder is not None:
-        recorder.spend(len(parts))
-    return "".join([part[0] for part in parts]) if recorder is None else traced(recorder, parts)
+    if recorder is None:
+        return "".join([part[0] for part in parts])
+    recorder.spend(len(parts))
+    return traced(recorder, parts)
 
 
 class Traced(str):
@@ -86,10 +105,11 @@ class Traced(str):
     Its own attributes begin with an underscore, so the sandbox keeps templates away from them.
     """
 
-    __slots__ = ("_parts", "_recorder")
+    __slots__ = ("_marked", "_parts", "_recorder")
 
     _parts: tuple[Part, ...]
     _recorder: Recorder
+    _marked: bool
 
     # --- what it is made of
 
@@ -114,8 +134,13 @@ class Traced(str):
             self._recorder.lose(f"an argument of type {type(arg).__name__}")
         return arg
 
+    def _refuse_mark(self) -> None:
+        if self._marked:
+            self._recorder.lose("text marked as safe that is not only printed")
+
     def _operate(self, name: str, args: tuple[Any, ...], result: str) -> str:
         """An operation that gives one text from one; data as argument is not followed."""
+        self._refuse_mark()
         if self._single is None or any(isinstance(arg, Traced) for arg in args):
             self._recorder.lose(f"{name} on text of several parts, or with data as argument")
         leaf, ops = self._single
@@ -126,6 +151,7 @@ class Traced(str):
 
     def _cut(self, low: int, high: int) -> str:
         """A part of the text; cutting inside data fixes the length of what stands before."""
+        self._refuse_mark()
         kept: list[Part] = []
         at = 0
         for text, source in self._parts:
@@ -146,9 +172,9 @@ class Traced(str):
         return join((other, self)) if isinstance(other, str) else NotImplemented
 
     def __mul__(self, count: SupportsIndex) -> str:
+        self._refuse_mark()
         times = operator.index(count)
-        if times <= 0 or not str.__len__(self):
-            self._ask("filled", (), str.__len__(self) > 0)
+        if times <= 0:
             return ""
         check_length(str.__len__(self) * times)
         self._recorder.spend(len(self._parts) * times)
@@ -200,6 +226,7 @@ class Traced(str):
         args = () if chars is None else (chars,)
         if self._single is not None:
             return self._operate(name, args, getattr(str, name)(self, *args))
+        self._refuse_mark()
         if isinstance(chars, Traced):
             self._recorder.lose(f"{name} with data as argument")
         parts = list(self._parts)
@@ -210,6 +237,7 @@ class Traced(str):
         return traced(self._recorder, parts)
 
     def _split(self, name: str, args: tuple[Any, ...]) -> list[str]:
+        self._refuse_mark()
         args = tuple(map(self._literal, args))
         text = plain(self)
         if str.count(text, args[0] if args and args[0] else " ") > _MOST_PIECES:

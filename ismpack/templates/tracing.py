@@ -28,7 +28,7 @@ from ismpack.templates.environment import ChatTemplate, Sandbox, compile_templat
 from ismpack.templates.lengths import Length, fixed
 from ismpack.templates.limits import check_length
 from ismpack.templates.recorder import ProvenanceLostError
-from ismpack.templates.traced import Part, Traced, join, parts_of, plain, symbol_of
+from ismpack.templates.traced import Part, Traced, join, marked, parts_of, plain, printed, symbol_of
 from ismpack.templates.traced_json import TracedList, TracedMessage, TracedObject, holds_data, tojson
 
 numbers.Number.register(Length)
@@ -45,7 +45,7 @@ _SAFE_FILTERS = frozenset(
 _WITH_DATA_ARGUMENTS = frozenset(("d", "default", "select", "reject", "selectattr", "rejectattr"))
 """Those whose arguments may be data: a default, and what a test compares with."""
 
-_MARKUP_FILTERS = ("e", "escape", "forceescape", "safe", "urlize", "xmlattr")
+_MARKUP_FILTERS = ("e", "escape", "forceescape", "urlize", "xmlattr")
 """Filters that make a kind of text which changes what it is joined with."""
 
 _OWNERS = (Traced, TracedObject, TracedList, TracedMessage, dict, list, tuple, LoopContext, Cycler, Joiner)
@@ -105,7 +105,7 @@ class TracedTemplate:
 
 
 class _TracingSandbox(Sandbox):
-    concat = staticmethod(join)  # type: ignore[assignment]
+    concat = staticmethod(printed)  # type: ignore[assignment]
 
     def __init__(self, date: str | None) -> None:
         self.untraceable: str | None = None
@@ -123,7 +123,7 @@ class _TracingSandbox(Sandbox):
         self.filters |= {"join": _join_filter, "length": _length, "count": _length, "trim": _trim, "tojson": tojson}
         self.filters["format"] = growth.checked_filter("format", _format_filter)
         self.filters["replace"] = growth.checked_filter("replace", _replace_filter)
-        self.filters |= {"_concat": lambda *texts: join(texts), "_in": _inside, "_mod": _modulo, "_safe": _safe}
+        self.filters |= {"_concat": lambda *texts: join(texts), "_in": _inside, "_mod": _modulo, "safe": _safe}
         self.tests |= {"in": _inside, "integer": _is_integer, "sameas": _is_same}
         self.tests |= {"iterable": _is_iterable, "sequence": _is_sequence}
         self.binop_table = {sign: _on_lengths(function) for sign, function in self.binop_table.items()}
@@ -202,13 +202,6 @@ class _Operators(NodeTransformer):
     def __init__(self) -> None:
         self.untraceable: str | None = None
 
-    def visit_Output(self, node: jinja2.nodes.Output) -> jinja2.nodes.Node:  # noqa: N802 - Jinja's name
-        self.generic_visit(node)
-        for one in node.nodes:
-            if isinstance(one, jinja2.nodes.Filter) and one.name == "safe" and not one.args and not one.kwargs:
-                one.name = "_safe"  # where it is printed, marked text is like any other
-        return node
-
     def visit_ScopedEvalContextModifier(self, node: jinja2.nodes.Node) -> jinja2.nodes.Node:  # noqa: N802
         self.untraceable = "an autoescape block"
         return self.generic_visit(node)
@@ -253,7 +246,7 @@ def _refusing(name: str, function: Callable[..., Any], first: int, last: int | N
 
 
 def _markup(*_: Any, **__: Any) -> Any:
-    raise ProvenanceLostError("text marked as safe or escaped")
+    raise ProvenanceLostError("escaped text")
 
 
 def _trim(value: Any, chars: Any = None) -> str:
@@ -363,8 +356,8 @@ def _length(value: Any) -> Any:
     return Length(value) if isinstance(value, Traced) else len(value)
 
 
-def _safe(value: Any) -> Any:
-    return value if isinstance(value, str) else str(value)
+def _safe(value: Any) -> str:
+    return marked(value if isinstance(value, str) else str(value))
 
 
 def _is_iterable(value: Any) -> bool:
