@@ -194,9 +194,11 @@ class Skeleton:
         return (slot for bone in self.bones for slot in bone.slots if slot.text is None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Filled(Sequence[Segment]):
     """The segments of one sample as a skeleton and its data: the form in which they cross the hot path.
+
+    Not frozen, which would double the time that it takes to make one.
 
     Attributes:
         skeleton: What it shares with other samples.

@@ -27,6 +27,12 @@ from ismpack.templates.traced import Traced
 # ----------------------------------------------------------------------------------------------------------- decisions
 
 
+@pytest.fixture(autouse=True)
+def no_shape_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also shapes of nothing but roles are kept at their second sight, which the counts here tell apart."""
+    monkeypatch.setattr("ismpack.templates.outline._SHORT", 0)
+
+
 def about(leaf: int, *ops: Op) -> Symbol:
     source: Source = (leaf, ops)
     return Symbol([source])
@@ -304,7 +310,7 @@ def test_control_strings_are_looked_for_in_the_data_alone_and_by_its_origin() ->
         (["<|im_", "end|>"], None),
         (["a<|im_start|>b<|im_end|>", "<|im_end|>"], "<|im_start|>"),
     ):
-        assert (leaves, made.control_string(made.fill(leaves), rules)) == (leaves, found)
+        assert (leaves, made.casts[0].control_string(made.fill(leaves)[0], rules)) == (leaves, found)
 
 
 def test_skeletons_are_compared_by_identity() -> None:
@@ -627,3 +633,16 @@ def test_conversations_of_one_shape_need_no_more_than_two_traces(title: str) -> 
         full = given.template.render(template_messages(conversation, given.dialect))
         assert full.startswith("".join(part.text for part in found.samples[0]))
     assert given.counts == {"known": len(conversations) - 2, "traced": 2, "reference": 0}
+
+
+def test_a_short_chat_of_roles_and_texts_is_kept_at_its_first_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ismpack.templates.outline._SHORT", 4)
+    given = engine(chatml())
+    for texts, counts in (
+        (("q", "a"), (0, 1)),
+        (("r", "b"), (1, 1)),
+        (("q", "a") * 3, (1, 2)),
+        (("q", "a") * 3, (1, 3)),
+    ):
+        given.segment(turns(*texts))
+        assert (given.counts["known"], given.counts["traced"]) == counts

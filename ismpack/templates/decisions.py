@@ -3,8 +3,8 @@
     key -> question -> answer -> question -> answer -> ... -> result
 
 The question after the same answers is always the same one, because a template is a program without chance. Memory is
-bounded: a key is kept from its second sight on, so shapes that never come again cost nothing, and a table that is full
-starts anew.
+bounded: a key is mostly kept from its second sight on, so shapes that never come again cost nothing, and a table that
+is full starts anew.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ class Decisions(Generic[T]):
                 guards.setdefault(guard, answer)
         return node.value  # type: ignore[union-attr]
 
-    def put(self, key: Hashable, guards: Mapping[Guard, Any], value: T) -> None:
-        """Keep a result if its key was seen before."""
+    def put(self, key: Hashable, guards: Mapping[Guard, Any], value: T, *, at_once: bool = False) -> None:
+        """Keep a result if its key was seen before, or at once if it is sure to come again."""
         if len(guards) > _MOST_GUARDS or any(type(a) is str and len(a) > _LONGEST_ANSWER for a in guards.values()):
             return  # it would hardly come again
         mark = hash(key)
-        if mark not in self._seen:
+        if mark not in self._seen and not at_once:
             if len(self._seen) >= 16 * self._capacity:
                 self._seen.clear()
             self._seen.add(mark)

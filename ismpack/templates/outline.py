@@ -21,6 +21,9 @@ TOOLS = -1
 """Message index of leaves that belong to no message: tool definitions and template arguments."""
 
 
+_SHORT = 64
+
+
 class Owner(NamedTuple):
     """Whose data a leaf is.
 
@@ -50,6 +53,11 @@ class Outline(NamedTuple):
     rest: Hashable
     leaves: list[Any]
 
+    @property
+    def is_common(self) -> bool:
+        """Whether the shape is one of few: a short chat of nothing but roles and texts."""
+        return self.rest is None and len(self.keys) <= _SHORT and all(type(key) is str for key in self.keys)
+
 
 WrapKeys: TypeAlias = Callable[[TemplateMessage, "frozenset[str]"], TemplateMessage]
 """Takes a message and those of its keys that are the record's own; gives the message to put there."""
@@ -66,6 +74,7 @@ def outline(conversation: Conversation, dialect: Dialect) -> Outline:
         rest = _frozen(_rest(conversation, _collector(leaves)))
     text_roles = dialect.text_roles
     keys: list[Hashable] = []
+    add_key, add_leaf = keys.append, leaves.append  # every message passes here
     for message in conversation.messages:
         content = message.content
         if (
@@ -78,10 +87,10 @@ def outline(conversation: Conversation, dialect: Dialect) -> Outline:
             and message.loss is None
             and not message.extra
         ):
-            keys.append(message.role)  # nearly all messages
-            leaves.append(content)
+            add_key(message.role)  # nearly all messages
+            add_leaf(content)
         else:
-            keys.append(_message_key(message, dialect, _collector(leaves)))
+            add_key(_message_key(message, dialect, _collector(leaves)))
     return Outline(tuple(keys), rest, leaves)
 
 

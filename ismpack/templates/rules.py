@@ -58,15 +58,15 @@ class SegmentRules:
         return tuple(sorted({token[:1] for token in self.control_tokens}))
 
     @cached_property
-    def first_pairs(self) -> tuple[str, ...]:
-        """The same with two characters, which are rarer but take longer to look for."""
-        return tuple(sorted({token[:2] for token in self.control_tokens}))
+    def _first_pairs(self) -> re.Pattern[str]:
+        """The same with two characters, which are rarer."""
+        return any_of({token[:2] for token in self.control_tokens})
 
     def may_hold_control_token(self, text: str) -> bool:
         """A fast test that is never wrong if it says no."""
         for character in self.first_characters:
             if character in text:
-                return any(pair in text for pair in self.first_pairs)
+                return self._first_pairs.search(text) is not None
         return False
 
     def foreign_pattern(self, origin: Origin) -> re.Pattern[str]:

@@ -101,14 +101,18 @@ class Segmenter:
 
     def _warnings(self, way: Way, samples: Sequence[Filled]) -> tuple[str, ...]:
         """The warnings of a way, and that of control tokens' text in the data; or its refusal."""
-        if any(cast.has_empty_answer(sample) for cast, sample in zip(way.casts, samples, strict=True)):
-            raise RecordError("the template prints nothing for an answer", code="empty-answer")
-        found = way.control_string(samples, self.rules)
-        if found is None:
-            return way.warnings
-        if self.rules.special_tokens_in_data == "reject":
-            raise RecordError(f"the data holds {found!r}, the text of a control token", code="special-token-in-data")
-        return (*way.warnings, "control-string-in-data")
+        for cast, sample in zip(way.casts, samples):  # noqa: B905 - as many, and every conversation passes here
+            if cast.bare and cast.has_empty_answer(sample):
+                raise RecordError("the template prints nothing for an answer", code="empty-answer")
+            found = cast.control_string(sample, self.rules)
+            if found is None:
+                continue
+            if self.rules.special_tokens_in_data == "reject":
+                raise RecordError(
+                    f"the data holds {found!r}, the text of a control token", code="special-token-in-data"
+                )
+            return (*way.warnings, "control-string-in-data")
+        return way.warnings
 
     def _trace_with_room(
         self, conversation: Conversation, shape: Outline, tracer: Tracer
@@ -143,7 +147,7 @@ class Segmenter:
         if not self._equals_plain(conversation, way, samples):
             raise ProvenanceLostError("the traced text differs from the plain one")
         self._traced += 1
-        self._ways.put(shape[:2], renders.guards, way)
+        self._ways.put(shape[:2], renders.guards, way, at_once=shape.is_common)
         return way, samples
 
     def _attempt(

@@ -41,7 +41,17 @@ class Cast:
 
     def has_empty_answer(self, sample: Filled) -> bool:
         """Whether an answer has no text at all."""
-        return bool(self.bare) and any(not any(sample.values[i] for i in holes) for holes in self.bare)
+        return any(not any(sample.values[i] for i in holes) for holes in self.bare)
+
+    def control_string(self, sample: Filled, rules: SegmentRules) -> str | None:
+        """The first control token's text in the data that does not belong there."""
+        if not rules.may_hold_control_token("\0".join(sample.values)):
+            return None
+        for value, origin in zip(sample.values, self.origins, strict=True):
+            found = rules.foreign_pattern(origin).search(value)
+            if found:
+                return found.group()
+        return None
 
 
 @dataclass(slots=True)
@@ -64,17 +74,9 @@ class Way:
 
     def fill(self, leaves: Leaves) -> tuple[Filled, ...]:
         """The samples of a conversation that takes this way."""
+        if len(self.casts) == 1:
+            return (self.casts[0].fill(leaves),)
         return tuple([cast.fill(leaves) for cast in self.casts])
-
-    def control_string(self, samples: Sequence[Filled], rules: SegmentRules) -> str | None:
-        """The first control token's text in the data that does not belong there."""
-        for cast, sample in zip(self.casts, samples, strict=True):
-            if rules.may_hold_control_token("\0".join(sample.values)):
-                for value, origin in zip(sample.values, cast.origins, strict=True):
-                    found = rules.foreign_pattern(origin).search(value)
-                    if found:
-                        return found.group()
-        return None
 
 
 def way_of(segmentation: Segmentation, alphabet: Alphabet, owners: Callable[[Source], Owner]) -> Way:

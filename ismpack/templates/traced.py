@@ -74,29 +74,32 @@ def symbol_of(text: str) -> Symbol:
 
 def join(texts: Iterable[Any]) -> str:
     """Texts end to end; other values as `str` writes them."""
-    texts = [text if isinstance(text, str) else str(text) for text in texts]
-    for text in texts:
-        if type(text) is Traced:
-            text._refuse_mark()
-    return printed(texts)
+    pieces = [text if isinstance(text, str) else str(text) for text in texts]
+    for piece in pieces:
+        if type(piece) is Traced and piece._marked:
+            piece._refuse_mark()
+    return printed(pieces)
 
 
 def printed(texts: Iterable[str]) -> str:
     """What a template prints, in one text."""
+    pieces, length = list(texts), 0
     parts: list[Part] = []
     recorder: Recorder | None = None
-    for text in texts:
-        if type(text) is Traced:
-            parts += text._parts
-            if any(source is not None for _, source in text._parts):  # marked text may be the template's
-                recorder = text._recorder
-        else:
-            parts.append((text, None))
-    check_length(sum([len(part[0]) for part in parts]))
+    for piece in pieces:
+        length += str.__len__(piece)
+        if type(piece) is Traced:
+            parts += piece._parts
+            if not piece._marked or any(source is not None for _, source in piece._parts):
+                recorder = piece._recorder  # marked text may be the template's
+        elif piece:
+            parts.append((piece, None))
+    check_length(length)
+    text = "".join(pieces)
     if recorder is None:
-        return "".join([part[0] for part in parts])
+        return text
     recorder.spend(len(parts))
-    return traced(recorder, parts)
+    return _made(text, tuple(parts), recorder)
 
 
 class Traced(str):

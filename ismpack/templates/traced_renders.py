@@ -140,6 +140,7 @@ class TracedRenders(Renders):
             return False
         left = self._tracer.alphabet.character((leaf, (*ops, (CONTINUED, (len(rest),)))))
         self._continued[at] = (text[: at + 1], rest + left)
+        self._places.clear()
         self._known = {key: self._written(key) for key in self._known}
         return self.prefix(k + 1).startswith(self.prompt(k))
 
@@ -199,8 +200,11 @@ class TracedRenders(Renders):
 
     def _data(self, count: int, *, prompt: bool) -> list[tuple[int, int, Owner]]:
         """Start, end and owner of each piece of data in a render; one that is left out as empty has a place, too."""
-        _ = self.prompt(count) if prompt else self.prefix(count)
-        return self._places[tuple(range(count)), prompt]
+        key = (tuple(range(count)), prompt)
+        if key not in self._places:
+            _ = self.prompt(count) if prompt else self.prefix(count)
+            self._written(key)
+        return self._places[key]
 
     def _value(self, source: Source) -> str:
         return str(value_of(source, self._outline.leaves))
@@ -219,6 +223,8 @@ class TracedRenders(Renders):
     def _render(self, indices: tuple[int, ...], *, prompt: bool) -> str:
         if (indices, prompt) not in self._raw:
             self._raw[indices, prompt] = self._shared(indices, prompt=prompt)
+        if not self._simplifies and not self._continued:
+            return self._raw[indices, prompt]
         return self._written((indices, prompt))
 
     def _written(self, key: tuple[tuple[int, ...], bool]) -> str:
@@ -269,7 +275,7 @@ class TracedRenders(Renders):
             finally:  # also what led to a refusal
                 for guard, answer in asked.items():
                     self.guards.setdefault(guard, answer)
-            known.put(key, asked, text)
+            known.put(key, asked, text, at_once=outline.is_common)
         return text
 
     def _traced(self, indices: tuple[int, ...], *, prompt: bool) -> str:
