@@ -228,7 +228,7 @@ def difference(expected: Segmentation | str, found: Segmentation | str) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ mutation
 
-FULL_SIZE = int(os.environ.get("ISMPACK_MUTATIONS", "1500"))
+FULL_SIZE = int(os.environ.get("ISMPACK_MUTATIONS", "1000"))
 SHAPES = (
     "three turns", "system and turns", "thinking inline, two turns", "reasoning, two turns", "tool, system, later turn",
     "tool and reasoning", "two answers in a row", "text parts", "agent that is interrupted", "all kinds of values",
