@@ -31,6 +31,9 @@ _TYPE_OF_ROLE: dict[Role, SegmentType] = {
 }
 
 
+_LONGEST_TOKEN = 1024
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """One query of a conversation, as positions in its prompt G.
@@ -136,8 +139,10 @@ class Query:
 
     def _outside_token(self, text: str, at: int, *, to_end: bool) -> int:
         """`at`, or the start or end of the control token that it splits."""
-        for match in self.control_pattern.finditer(text):
-            if match.start() < at < match.end():
+        for match in self.control_pattern.finditer(text, max(0, at - _LONGEST_TOKEN)):
+            if match.start() >= at:
+                break
+            if at < match.end():
                 return match.end() if to_end else match.start()
         return at
 

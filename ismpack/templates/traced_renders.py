@@ -224,12 +224,16 @@ class TracedRenders(Renders):
         if (indices, prompt) not in self._raw:
             self._raw[indices, prompt] = self._shared(indices, prompt=prompt)
         if not self._simplifies and not self._continued:
-            return self._raw[indices, prompt]
+            return self._raw[indices, prompt]  # where its data is, may never be asked
         return self._written((indices, prompt))
 
     def _written(self, key: tuple[tuple[int, ...], bool]) -> str:
         """A render as the tracer gives it, in the symbols of these renders; remembers where data is."""
         raw = self._raw[key]
+        if not self._simplifies and not self._continued:
+            found_in = DATA.finditer(raw)
+            self._places[key] = [(m.start(), m.end(), self.owner(self._tracer.alphabet[m[0]])) for m in found_in]
+            return raw
         text, at = "", 0
         places: list[tuple[int, int, Owner]] = []
         for found in DATA.finditer(raw):
