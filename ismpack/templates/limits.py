@@ -143,7 +143,7 @@ class _Render:
         _RENDER.reset(self._token)
         if error is None or not isinstance(error, Exception) or isinstance(error, IsmpackError):
             return  # nothing went wrong, somebody wants to stop the program, or we refuse on purpose
-        text = str(error) or type(error).__name__
+        text = str.__str__(str(error)) or type(error).__name__  # a message may be traced data
         raise RecordError(f"the chat template refuses this conversation: {text}", code="template-error") from error
 
     def slow_down(self) -> None:
