@@ -18,7 +18,8 @@ from ismpack.errors import InternalError, RecordError
 from ismpack.templates import ChatTemplate, Dialect, Segmentation, Segmenter, segment
 from ismpack.templates.decisions import Decisions
 from ismpack.templates.dialect import template_messages
-from ismpack.templates.expressions import Guard, Leaves, Op, Source, Symbol, compiled_guard
+from ismpack.templates.expressions import Guard, Leaves, Source, Symbol, compiled_guard
+from ismpack.templates.operations import Op
 from ismpack.templates.outline import Owner, outline
 from ismpack.templates.skeletons import Way, way_of
 from ismpack.templates.symbols import Alphabet

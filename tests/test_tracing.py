@@ -23,19 +23,9 @@ from hypothesis import strategies as st
 from ismpack.data import Conversation, Json, Message, Origin, Piece, Segment, ToolCall
 from ismpack.errors import RecordError, TokenizerError
 from ismpack.templates import ChatTemplate, Dialect, Segmenter, SegmentRules, find_dialect
-from ismpack.templates.expressions import (
-    CONSTANT,
-    Guard,
-    Op,
-    Source,
-    Symbol,
-    compiled_guard,
-    compiled_values,
-    covers,
-    piece_places,
-    value_of,
-)
+from ismpack.templates.expressions import Guard, Source, Symbol, compiled_guard, compiled_values, value_of
 from ismpack.templates.limits import limited
+from ismpack.templates.operations import CONSTANT, Op, covers, piece_places
 from ismpack.templates.outline import TOOLS, Owner, outline, visit_leaves
 from ismpack.templates.recorder import ProvenanceLostError, Recorder
 from ismpack.templates.symbols import Alphabet

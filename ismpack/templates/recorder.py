@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from ismpack.templates.expressions import CONSTANT, Guard, Source, Symbol
+from ismpack.templates.expressions import Guard, Source, Symbol
+from ismpack.templates.operations import CONSTANT
 
 _PARTS_PER_MESSAGE = 256
 _SPARE_MESSAGES = 8

@@ -16,9 +16,10 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, SupportsIndex, TypeAlias
 
-from ismpack.templates.expressions import Op, Source, Symbol, piece_places
+from ismpack.templates.expressions import Source, Symbol
 from ismpack.templates.lengths import fixed
 from ismpack.templates.limits import check_length
+from ismpack.templates.operations import Op, piece_places
 from ismpack.templates.recorder import Recorder
 
 Part: TypeAlias = "tuple[str, Source | None]"

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, NoReturn, SupportsIndex
 from jinja2.runtime import Undefined
 
 from ismpack.data import Json
-from ismpack.templates.expressions import CONSTANT, Op, Source, Symbol, entry_kind, entry_kinds, json_inner, json_text
+from ismpack.templates.expressions import Source, Symbol
 from ismpack.templates.growth import check_json_indent
 from ismpack.templates.lengths import Length, fixed
+from ismpack.templates.operations import CONSTANT, Op, entry_kind, entry_kinds, json_inner, json_text
 from ismpack.templates.recorder import ProvenanceLostError, Recorder
 from ismpack.templates.traced import Traced, data, join, parts_of, plain, traced
 

@@ -10,19 +10,10 @@ from ismpack.errors import RecordError
 from ismpack.templates.decisions import Decisions
 from ismpack.templates.dialect import Dialect, template_messages
 from ismpack.templates.environment import ChatTemplate, context_variables
-from ismpack.templates.expressions import (
-    CONSTANT,
-    CONTINUED,
-    STRIPPING,
-    Guard,
-    Source,
-    Symbol,
-    covers,
-    may_cut,
-    value_of,
-)
+from ismpack.templates.expressions import Guard, Source, Symbol, value_of
 from ismpack.templates.limits import limited
 from ismpack.templates.marks import DATA_FIELDS, TemplateMessage, common_prefix
+from ismpack.templates.operations import CONSTANT, CONTINUED, STRIPPING, covers, may_cut
 from ismpack.templates.outline import TOOLS, Outline, Owner, visit_leaves
 from ismpack.templates.recorder import ProvenanceLostError, Recorder
 from ismpack.templates.renders import Renders, dropped, dropped_tools

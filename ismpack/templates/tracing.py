@@ -8,12 +8,8 @@ known to be harmless raises `ProvenanceLostError`.
 
 from __future__ import annotations
 
-import functools
 import numbers
-import operator
-import re
-import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -28,7 +24,26 @@ from ismpack.templates.environment import ChatTemplate, Sandbox, compile_templat
 from ismpack.templates.lengths import Length, fixed
 from ismpack.templates.limits import check_length
 from ismpack.templates.recorder import ProvenanceLostError
-from ismpack.templates.traced import Part, Traced, join, marked, parts_of, plain, printed, symbol_of
+from ismpack.templates.traced import Part, Traced, join, parts_of, plain, printed
+from ismpack.templates.traced_filters import (
+    call_on_text,
+    format_filter,
+    inside,
+    is_integer,
+    is_iterable,
+    is_same,
+    is_sequence,
+    join_filter,
+    joined,
+    length,
+    markup,
+    modulo,
+    on_lengths,
+    refusing,
+    replace_filter,
+    safe,
+    trim,
+)
 from ismpack.templates.traced_json import TracedList, TracedMessage, TracedObject, holds_data, tojson
 
 numbers.Number.register(Length)
@@ -61,8 +76,6 @@ _ATTRIBUTES: dict[type, frozenset[str]] = {
     TracedMessage: _DICT_ATTRIBUTES,
 }
 """What a template may see of our own types: what the types they stand for have."""
-
-_CONVERSION = re.compile(r"%(?:\((?P<name>\w+)\))?(?P<kind>[%s])")
 
 
 class TracedTemplate:
@@ -112,21 +125,21 @@ class _TracingSandbox(Sandbox):
         super().__init__(date)
         for name, function in list(self.filters.items()):
             if name not in _SAFE_FILTERS:
-                self.filters[name] = _refusing(name, function, 0)
+                self.filters[name] = refusing(name, function, 0)
             elif name not in _WITH_DATA_ARGUMENTS:
-                self.filters[name] = _refusing(name, function, 1)
+                self.filters[name] = refusing(name, function, 1)
         for name in ("select", "reject", "selectattr", "rejectattr"):
-            self.filters[name] = _refusing(name, self.filters[name], 1, last=2)
+            self.filters[name] = refusing(name, self.filters[name], 1, last=2)
         for name in _MARKUP_FILTERS:
-            self.filters[name] = _markup
-        self.filters |= {name: _on_lengths(self.filters[name]) for name in ("int", "float", "abs", "round")}
-        self.filters |= {"join": _join_filter, "length": _length, "count": _length, "trim": _trim, "tojson": tojson}
-        self.filters["format"] = growth.checked_filter("format", _format_filter)
-        self.filters["replace"] = growth.checked_filter("replace", _replace_filter)
-        self.filters |= {"_concat": lambda *texts: join(texts), "_in": _inside, "_mod": _modulo, "safe": _safe}
-        self.tests |= {"in": _inside, "integer": _is_integer, "sameas": _is_same}
-        self.tests |= {"iterable": _is_iterable, "sequence": _is_sequence}
-        self.binop_table = {sign: _on_lengths(function) for sign, function in self.binop_table.items()}
+            self.filters[name] = markup
+        self.filters |= {name: on_lengths(self.filters[name]) for name in ("int", "float", "abs", "round")}
+        self.filters |= {"join": join_filter, "length": length, "count": length, "trim": trim, "tojson": tojson}
+        self.filters["format"] = growth.checked_filter("format", format_filter)
+        self.filters["replace"] = growth.checked_filter("replace", replace_filter)
+        self.filters |= {"_concat": lambda *texts: join(texts), "_in": inside, "_mod": modulo, "safe": safe}
+        self.tests |= {"in": inside, "integer": is_integer, "sameas": is_same}
+        self.tests |= {"iterable": is_iterable, "sequence": is_sequence}
+        self.binop_table = {sign: on_lengths(function) for sign, function in self.binop_table.items()}
         self._harmless = [value for name, value in self.globals.items() if name != "strftime_now"]
 
     def rewritten(self, tree: jinja2.nodes.Template) -> jinja2.nodes.Template:
@@ -177,9 +190,9 @@ class _TracingSandbox(Sandbox):
         if isinstance(owner, str) and not isinstance(owner, Traced):
             name = method.__name__
             if name == "join" and len(args) == 1 and type(owner) is str:
-                return _joined(owner, args[0])
+                return joined(owner, args[0])
             if holds_data(*args, *given.values()):
-                return _call_on_text(owner, name, args, given)
+                return call_on_text(owner, name, args, given)
         elif holds_data(*args, *given.values()):
             known = isinstance(__obj, (Macro, LoopContext, *_OWNERS)) or any(__obj is one for one in __self._harmless)
             if not known and not (isinstance(owner, _OWNERS) or _is_ours(owner)):
@@ -229,150 +242,3 @@ class _Operators(NodeTransformer):
 
 def _call(name: str, operands: list[jinja2.nodes.Expr], at: jinja2.nodes.Node) -> jinja2.nodes.Filter:
     return jinja2.nodes.Filter(operands[0], name, operands[1:], [], None, None, lineno=at.lineno)
-
-
-def _refusing(name: str, function: Callable[..., Any], first: int, last: int | None = None) -> Callable[..., Any]:
-    """A filter whose arguments from `first` up to `last` must not be data; keywords never."""
-    skipped = int(hasattr(function, "jinja_pass_arg"))
-    end = None if last is None else skipped + last
-
-    @functools.wraps(function)
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        if holds_data(*args[skipped + first : end], *kwargs.values()):
-            raise ProvenanceLostError(f"the filter {name}")
-        return function(*args, **kwargs)
-
-    return refuse
-
-
-def _markup(*_: Any, **__: Any) -> Any:
-    raise ProvenanceLostError("escaped text")
-
-
-def _trim(value: Any, chars: Any = None) -> str:
-    text = value if isinstance(value, str) else str(value)
-    if isinstance(chars, Traced) and not isinstance(text, Traced):
-        raise ProvenanceLostError("strip with data as argument")
-    return text.strip(chars)
-
-
-def _on_lengths(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of numbers, which takes a text's length too."""
-    return lambda *args, **kwargs: function(*map(fixed, args), **kwargs)
-
-
-def _inside(value: Any, container: Any) -> bool:
-    if isinstance(value, Traced) and isinstance(container, str) and not isinstance(container, Traced):
-        return bool(value._recorder.ask("inside", symbol_of(value), (container,), str.__contains__(container, value)))
-    return value in container
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    if not isinstance(left, str):
-        return operator.mod(left, right)
-    if isinstance(left, Traced):
-        raise ProvenanceLostError("data as format")
-    if not holds_data(right):
-        return growth.modulo(left, right)
-    values = iter(right) if isinstance(right, tuple) else iter((right,))
-    texts: list[Any] = []
-    at = 0
-    for found in _CONVERSION.finditer(left):
-        texts.append(left[at : found.start()])
-        at = found.end()
-        if found["kind"] == "%":
-            texts.append("%")
-        else:
-            texts.append(right[found["name"]] if found["name"] else next(values, None))
-    texts.append(left[at:])
-    if isinstance(right, tuple) and next(values, values) is not values:
-        raise ProvenanceLostError("a format with values left over")
-    if "%" in "".join(_CONVERSION.sub("", left)) or any(text is None for text in texts):
-        raise ProvenanceLostError("a format other than %s")
-    return join(texts)
-
-
-def _format(template: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    texts: list[Any] = []
-    number = 0
-    for literal, field, spec, conversion in string.Formatter().parse(template):
-        texts.append(literal)
-        if field is None:
-            continue
-        if spec or conversion or not re.fullmatch(r"\w*", field):
-            raise ProvenanceLostError("a format other than {}")
-        if field == "" or field.isdigit():
-            texts.append(args[int(field) if field else number])
-            number += 1
-        else:
-            texts.append(kwargs[field])
-    return join(texts)
-
-
-def _format_filter(value: Any, *args: Any, **kwargs: Any) -> Any:
-    return _modulo(value if isinstance(value, str) else str(value), kwargs or args)
-
-
-def _call_on_text(owner: str, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """A method of a plain string that is given data."""
-    if name == "join" and len(args) == 1 and not kwargs:
-        return _joined(owner, args[0])
-    if name == "format":
-        return _format(owner, args, kwargs)
-    if name == "replace" and len(args) == 2 and not kwargs and type(args[0]) is str and args[0]:
-        return _joined(args[1], owner.split(args[0]))
-    raise ProvenanceLostError(f"the string method {name} with data as argument")
-
-
-def _joined(separator: str, texts: Iterable[Any]) -> str:
-    return join(piece for i, text in enumerate(texts) for piece in ((separator, text) if i else (text,)))
-
-
-@jinja2.pass_eval_context
-def _join_filter(_: Any, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
-    if attribute is not None:
-        value = [_attribute(item, attribute) for item in value]
-    return _joined(d, value)
-
-
-def _attribute(item: Any, attribute: str | int) -> Any:
-    if isinstance(item, dict) and isinstance(attribute, str) and "." not in attribute:
-        return item[attribute] if attribute in item else Undefined(obj=item, name=attribute)
-    raise ProvenanceLostError("the filter join with an attribute path")
-
-
-@jinja2.pass_eval_context
-def _replace_filter(_: Any, s: Any, old: str, new: str, count: int | None = None) -> str:
-    if not holds_data(s, old, new, count):
-        return str(s).replace(old, new, -1 if count is None else count)
-    if isinstance(s, Traced):
-        return s.replace(old, new) if count is None else s.replace(old, new, count)
-    if isinstance(s, str) and count is None:
-        return str(_call_on_text(s, "replace", (old, new), {}))
-    raise ProvenanceLostError("the filter replace")
-
-
-def _length(value: Any) -> Any:
-    return Length(value) if isinstance(value, Traced) else len(value)
-
-
-def _safe(value: Any) -> str:
-    return marked(value if isinstance(value, str) else str(value))
-
-
-def _is_iterable(value: Any) -> bool:
-    return isinstance(value, str) or hasattr(value, "__iter__") or hasattr(value, "__getitem__")
-
-
-def _is_sequence(value: Any) -> bool:
-    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
-
-
-def _is_same(value: Any, other: Any) -> bool:
-    if holds_data(value, other):
-        raise ProvenanceLostError("whether data is the same object")
-    return value is other
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, Length))
