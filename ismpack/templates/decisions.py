@@ -44,7 +44,7 @@ class Decisions(Generic[T]):
     """A bounded table of results.
 
     Args:
-        capacity: Results held at most.
+        capacity: Results and questions held; a table that has more starts anew at the next result.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -85,7 +85,7 @@ class Decisions(Generic[T]):
             return  # it would hardly come again
         mark = hash(key)
         if mark not in self._seen and not at_once:
-            if len(self._seen) >= 16 * self._capacity:
+            if len(self._seen) >= 4 * self._capacity:
                 self._seen.clear()
             self._seen.add(mark)
             return
@@ -94,7 +94,10 @@ class Decisions(Generic[T]):
         place: dict[Any, Any] = self._roots
         at: Any = key
         for guard, answer in guards.items():
-            node = place.setdefault(at, _Question(guard))
+            node = place.get(at)
+            if node is None:
+                node = place[at] = _Question(guard)
+                self._count += 1
             if type(node) is not _Question or node.guard != guard:
                 return  # not the program it was: leave the table as it is
             place, at = node.answers, answer

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple
 
 from ismpack.data import Origin, Segment
 from ismpack.options import Loss, OnRewrite, SpecialTokensInData
+from ismpack.templates.marks import common_prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,16 @@ class Segmentation(NamedTuple):
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that matches any of the texts, the longest first; one that never matches if there are none."""
-    longest_first = sorted(texts, key=lambda text: (-len(text), text))
-    return re.compile("|".join(map(re.escape, longest_first)) if longest_first else r"(?!)")
+    """A pattern that matches any of the texts, the longest at each place; one that never matches if there are none."""
+    ordered = sorted(set(texts))
+    return re.compile(_alternatives(ordered) if ordered else r"(?!)")
+
+
+def _alternatives(texts: Sequence[str]) -> str:
+    """The texts, which are sorted, as a tree: of hundreds of tokens only a few are tried at each place."""
+    shared = texts[0][: common_prefix(texts[0], texts[-1])]
+    rest = [text[len(shared) :] for text in texts]
+    branches = [_alternatives(list(group)) for _, group in groupby(filter(None, rest), key=lambda text: text[0])]
+    if not branches:
+        return re.escape(shared)
+    return f"{re.escape(shared)}(?:{'|'.join(branches)}){'' if rest[0] else '?'}"

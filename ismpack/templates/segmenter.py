@@ -33,8 +33,8 @@ from ismpack.templates.stream import segment_stream
 from ismpack.templates.symbols import AlphabetFullError
 from ismpack.templates.traced_renders import TracedRenders, Tracer
 
-_WAYS = 1 << 13
-"""Ways that are kept."""
+_WAYS = 1 << 16
+"""Ways and questions that are kept."""
 
 _CERTAIN = frozenset(("no-answer", "no-target", "data-dropped", "empty-answer"))
 """Refusals of traced renders that need no second opinion."""

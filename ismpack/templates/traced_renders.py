@@ -23,8 +23,8 @@ from ismpack.templates.traced import Part, data
 from ismpack.templates.traced_json import TracedMessage, traced_value
 from ismpack.templates.tracing import TracedTemplate
 
-_RENDERS = 1 << 14
-"""Renders of beginnings of conversations that are kept."""
+_RENDERS = 1 << 16
+"""Renders of beginnings of conversations, and questions, that are kept."""
 
 
 class Tracer:

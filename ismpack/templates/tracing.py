@@ -67,7 +67,13 @@ _OWNERS = (Traced, TracedObject, TracedList, TracedMessage, dict, list, tuple, L
 """Whose methods may be given data: Python code, or C code that only compares."""
 
 _TEXT_METHODS = frozenset(name for name in dir(str) if name[0] != "_")
-_LOOP_FACTS = frozenset(["index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"])
+_LOOP_FACTS = ("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem")
+_HARMLESS: dict[type, frozenset[str]] = {
+    LoopContext: frozenset(_LOOP_FACTS),
+    Traced: frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "upper", "lower")),
+}
+"""Attributes that any sandbox would allow, without asking it."""
+
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 _ATTRIBUTES: dict[type, frozenset[str]] = {
     Traced: _TEXT_METHODS,
@@ -157,7 +163,7 @@ class _TracingSandbox(Sandbox):
                 return obj[attribute]
             except KeyError:
                 return self.undefined(obj=obj, name=attribute)
-        if kind is LoopContext and attribute in _LOOP_FACTS:
+        if attribute in _HARMLESS.get(kind, ()):
             return getattr(obj, attribute)
         known = _ATTRIBUTES.get(kind)
         if known is None or attribute in known:
