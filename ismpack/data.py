@@ -15,10 +15,11 @@ Letters used in shapes: T tokens, N samples, D documents, R rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, TypeAlias, overload
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -27,26 +28,39 @@ from ismpack.errors import Location
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
+Unit: TypeAlias = Literal["line", "index"]
+
 ROLES: tuple[Role, ...] = ("system", "developer", "user", "assistant", "tool")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One raw JSON value and where it came from.
 
     Attributes:
-        value: The parsed JSON.
-        location: File and position, for messages to people.
+        value: The parsed JSON; None where `conversation` stands for it.
+        conversation: What the record holds, if it was so plain that it was read while its JSON was parsed.
         source_id: File index in the high 24 bits, 0-based position in the low 40 (column `source_ids`).
+        path: Its file, as the user typed it.
+        position: 0-based physical line of a line-based file, or index of an element or row.
+        unit: What the position counts.
+        byte_offset: Offset of the record's first byte in the decompressed text; None where text is not what is read.
     """
 
     value: Json
-    location: Location
     source_id: int
+    path: str
+    position: int
+    unit: Unit
+    byte_offset: int | None = None
+    conversation: Conversation | None = None
+
+    @property
+    def location(self) -> Location:
+        """Where the record stands, for messages to people."""
+        return Location.of(self.path, self.unit, self.position, self.byte_offset)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call that an assistant message makes.
 
     Attributes:
@@ -62,8 +76,7 @@ class ToolCall:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message of a conversation.
 
     Attributes:
@@ -85,22 +98,23 @@ class Message:
     name: str | None = None
     tool_call_id: str | None = None
     loss: bool | None = None
-    extra: Mapping[str, Json] = field(default_factory=dict)
+    extra: Mapping[str, Json] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A validated dialogue. Two formats that read a record alike give equal conversations.
 
     Attributes:
         messages: At least one message.
         tools: Tool definitions as the template expects them, or None.
         template_args: Per-record template arguments (`chat_template_kwargs`).
+        warnings: Codes of what is unusual about the record, counted in the manifest.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Json], ...] | None = None
-    template_args: Mapping[str, Json] = field(default_factory=dict)
+    template_args: Mapping[str, Json] = {}
+    warnings: tuple[str, ...] = ()
 
 
 class Origin(IntEnum):

@@ -16,7 +16,7 @@ A code is kebab-case, stable and listed in `CODES`; the documentation's table is
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 CODES: dict[str, str] = {
     # options and paths
@@ -107,6 +107,13 @@ class Location:
     index: int | None = None
     byte_offset: int | None = None
     json_path: str | None = None
+
+    @classmethod
+    def of(cls, path: str, unit: Literal["line", "index"], position: int, byte_offset: int | None = None) -> Location:
+        """The location of a 0-based position that counts lines or elements."""
+        if unit == "line":
+            return cls(path=path, line=position + 1, byte_offset=byte_offset)
+        return cls(path=path, index=position, byte_offset=byte_offset)
 
     def __str__(self) -> str:
         position = f":{self.line}" if self.line is not None else f"#{self.index}" if self.index is not None else ""

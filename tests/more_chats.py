@@ -6,9 +6,8 @@ the formats refuse.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from chats import CLOCK, assistant, call, chat, result, system, two_turns, user
+from msgspec.structs import replace
 
 from ismpack.data import Conversation, Json, Message, ToolCall
 

@@ -7,8 +7,9 @@ the ids, the arguments and their keys, the tool definitions. Everything follows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from ismpack.data import Conversation, Json, Message, ToolCall
 

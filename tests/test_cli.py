@@ -83,7 +83,7 @@ def test_quiet_prints_nothing_and_verbose_explains_the_warnings(folder: Path) ->
          "hint: A pack holds from 2 to 10,000,000 tokens.\n"),
         (["convert", *CHAT, "-o", "out", "--format", "alpacca"], 2,
          'error[bad-option]: there is no format "alpacca"\n'
-         'hint: Did you mean "alpaca"? Formats: auto, messages, sharegpt, alpaca, prompt-completion.\n'),
+         'hint: Did you mean "alpaca"? `ismpack formats` lists all.\n'),
         (["verify", "sample_data"], 2,
          "error[not-a-dataset]: sample_data is not a finished ismpack dataset: it has no manifest.json\n"
          "hint: Give the directory that `ismpack convert -o DIR` wrote; an interrupted run leaves none.\n"),

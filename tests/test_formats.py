@@ -5,12 +5,12 @@ A case holds a record and either the conversation that it is (keys with default 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ismpack.data import Conversation, Json, Message
@@ -31,19 +31,19 @@ def plain(value: object) -> Any:
     """A conversation as JSON, without what has its default value; a message always shows its content."""
     if isinstance(value, tuple):
         return [plain(item) for item in value]
-    if not dataclasses.is_dataclass(value):
+    if not isinstance(value, msgspec.Struct):
         return value
     shown = {}
-    for field in dataclasses.fields(value):
-        held = getattr(value, field.name)
-        if held not in (None, (), {}) or field.name in ("arguments", "content"):
-            shown[field.name] = plain(held)
+    for name in value.__struct_fields__:
+        held = getattr(value, name)
+        if held not in (None, (), {}) or name in ("arguments", "content"):
+            shown[name] = plain(held)
     return shown
 
 
-def refusal(value: Json, **options: str) -> RecordError:
+def refusal(value: Json, name: str = "auto") -> RecordError:
     with pytest.raises(RecordError) as caught:
-        to_conversation(value, **options)
+        to_conversation(value, format_named(name))
     return caught.value
 
 
@@ -67,10 +67,10 @@ def test_case(name: str, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "case"), ALL_CASES)
 def test_naming_the_format_gives_the_same_as_detecting_it(name: str, case: dict[str, Any]) -> None:
     if "error" in case:
-        detected, forced = refusal(case["record"]), refusal(case["record"], format=name)
+        detected, forced = refusal(case["record"]), refusal(case["record"], name)
         assert (forced.code, forced.json_path) == (detected.code, detected.json_path)
     else:
-        assert to_conversation(case["record"], format=name) == to_conversation(case["record"])
+        assert to_conversation(case["record"], format_named(name)) == to_conversation(case["record"])
 
 
 def test_every_format_has_a_case_file_and_every_case_file_a_format() -> None:
@@ -80,15 +80,12 @@ def test_every_format_has_a_case_file_and_every_case_file_a_format() -> None:
 # ------------------------------------------------------------------------------------------------------------- table
 
 
-def test_formats_are_tried_in_a_fixed_order() -> None:
-    assert [known.name for known in FORMATS] == ["messages", "sharegpt", "alpaca", "prompt-completion"]
-
-
 @EACH_FORMAT
 def test_a_format_describes_itself(known: Format) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", known.name)
     assert known.title
-    assert set(known.keys) <= known.example.keys()
+    assert known.keys.keys() <= known.example.keys()
+    assert not known.keys.keys() & set(known.without)
     assert not set(known.keys) & set(known.optional)
 
 
@@ -123,13 +120,13 @@ def test_formats_that_disagree_are_named() -> None:
     assert error.code == "ambiguous-format"
     assert error.message == "the record reads differently as alpaca and as prompt-completion"
     assert error.hint == "Choose with --format alpaca or --format prompt-completion, or remove one set of keys."
-    assert to_conversation(record, format="prompt-completion")[1].messages[0].content == "Hi"
+    assert to_conversation(record, format_named("prompt-completion"))[1].messages[0].content == "Hi"
 
 
 def test_a_second_format_that_cannot_read_the_record_is_not_ignored() -> None:
     record: Json = {"prompt": "Hi", "completion": "Hello", "messages": [{"role": "User", "content": "Hi"}]}
     assert refusal(record).code == "unknown-role"
-    assert to_conversation(record, format="prompt-completion")[0] == "prompt-completion"
+    assert to_conversation(record, format_named("prompt-completion"))[0] == "prompt-completion"
 
 
 def test_an_unknown_format_lists_the_keys_and_the_nearest_format() -> None:
@@ -162,7 +159,7 @@ def test_a_value_that_is_no_object_is_refused(value: Json) -> None:
 
 
 def test_a_named_format_whose_keys_are_missing_is_refused() -> None:
-    error = refusal({"prompt": "Hi"}, format="alpaca")
+    error = refusal({"prompt": "Hi"}, name="alpaca")
     assert error.code == "unknown-format"
     assert error.message == (
         'the record has no instruction and no output, which format alpaca needs; it has "prompt" (text)'
@@ -171,9 +168,9 @@ def test_a_named_format_whose_keys_are_missing_is_refused() -> None:
 
 def test_a_format_that_does_not_exist_is_a_usage_error() -> None:
     with pytest.raises(UsageError) as caught:
-        to_conversation({}, format="message")
+        format_named("message")
     assert caught.value.code == "bad-option"
-    assert caught.value.hint == 'Did you mean "messages"? Formats: auto, messages, sharegpt, alpaca, prompt-completion.'
+    assert caught.value.hint == 'Did you mean "messages"? `ismpack formats` lists all.'
     assert format_named("alpaca").name == "alpaca"
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
 from chats import CLOCK, assistant, call, chat, result, system, two_turns, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ismpack.data import Conversation, Json, Message, Piece, Segment, ToolCall
 from ismpack.errors import RecordError

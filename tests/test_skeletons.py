@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -21,6 +20,7 @@ import pytest
 from adversarial_templates import ADVERSARIAL
 from chats import CHATS, DATE, assistant, chat, system, trl_templates, user
 from more_chats import INJECTIONS, MORE_CHATS
+from msgspec.structs import replace
 from mutations import mutate
 from test_template_corpus import STOPS, VARIABLES, stops_of
 

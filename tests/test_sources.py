@@ -418,10 +418,10 @@ def test_chunks_together_own_every_line_once(lines: list[bytes], closed: bool, c
     for start in range(0, len(text), chunk_bytes):
         stream = io.BytesIO(text)
         stream.seek(max(start - 1, 0))
-        for line in read_lines(stream, start, min(start + chunk_bytes, len(text)), limit=100):
-            assert line.text is not None
-            assert text[line.offset :].startswith(line.text)
-            found.append(line.text.removesuffix(b"\n"))
+        for offset, line in read_lines(stream, start, min(start + chunk_bytes, len(text)), limit=100):
+            assert line is not None
+            assert text[offset:].startswith(line)
+            found.append(line.removesuffix(b"\n"))
     assert found == [line.removeprefix(b"\xef\xbb\xbf") if i == 0 else line for i, line in enumerate(expected)]
 
 

@@ -12,13 +12,13 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 from chats import CHATS, DATE, assistant, chat, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ismpack.data import Conversation, Json, Message, Origin, Piece, Segment, ToolCall
 from ismpack.errors import RecordError, TokenizerError

@@ -1,124 +1,14 @@
 """Records to conversations: one small function per format. Past this room nothing has unknown shape.
 
-To add a format, write its `Format` in the module of its family, add it to `FORMATS`, and write its case file
-`tests/cases/formats/<name>.json`.
+To add a format, write its `Format` in the module of its family, add it to the table in `table.py`, and write its case
+file `tests/cases/formats/<name>.json`.
 """
 
 from __future__ import annotations
 
-import difflib
-
-from ismpack.data import Conversation, Json
-from ismpack.errors import RecordError, UsageError
+from ismpack.formats.detection import AUTO, format_named, to_conversation
 from ismpack.formats.format import Format
-from ismpack.formats.instructions import ALPACA, PROMPT_COMPLETION
-from ismpack.formats.openai import MESSAGES
-from ismpack.formats.sharegpt import SHAREGPT
-from ismpack.formats.values import kind_of, shown
+from ismpack.formats.plain import PLAIN_FORMAT, plain_conversations
+from ismpack.formats.table import FORMATS
 
-__all__ = ["AUTO", "FORMATS", "Format", "format_named", "to_conversation"]
-
-AUTO = "auto"
-"""The format name that means: look at each record."""
-
-FORMATS: tuple[Format, ...] = (MESSAGES, SHAREGPT, ALPACA, PROMPT_COMPLETION)
-"""All formats. Lists of messages come before pairs of texts; where several read a record alike, the first is named."""
-
-_MAX_KEYS_SHOWN = 12
-
-
-def to_conversation(value: Json, *, format: str = AUTO) -> tuple[str, Conversation]:  # noqa: A002 - the option's name
-    """The conversation that a record holds, and the name of the format that it is written in.
-
-    With `auto`, every format whose signature the record matches reads it, and all must give the same conversation.
-
-    Args:
-        value: One record.
-        format: A format's name, or `auto`.
-
-    Raises:
-        RecordError: `unknown-format`, `ambiguous-format`, or what the format's own `parse` raises.
-        UsageError: `bad-option`: there is no such format.
-    """
-    if not isinstance(value, dict):
-        raise RecordError(f"a record is {kind_of(value)}, not an object", code="not-an-object", json_path="$")
-    if format != AUTO:
-        chosen = format_named(format)
-        _require_keys(value, chosen)
-        return chosen.name, chosen.parse(value)
-    matching = [candidate for candidate in FORMATS if candidate.matches(value)]
-    if not matching:
-        raise _unknown(value)
-    first, *others = matching
-    conversation = first.parse(value)
-    for other in others:
-        if other.parse(value) != conversation:
-            raise RecordError(
-                f"the record reads differently as {first.name} and as {other.name}",
-                code="ambiguous-format",
-                json_path="$",
-                hint=f"Choose with --format {first.name} or --format {other.name}, or remove one set of keys.",
-            )
-    return first.name, conversation
-
-
-def format_named(name: str) -> Format:
-    """The format of this name.
-
-    Raises:
-        UsageError: `bad-option`, naming the nearest format.
-    """
-    for known in FORMATS:
-        if known.name == name:
-            return known
-    names = [known.name for known in FORMATS]
-    near = difflib.get_close_matches(name, names, n=1)
-    guess = f'Did you mean "{near[0]}"? ' if near else ""
-    raise UsageError(
-        f"there is no format {shown(name)}", code="bad-option", hint=f"{guess}Formats: {AUTO}, {', '.join(names)}."
-    )
-
-
-def _require_keys(record: dict[str, Json], chosen: Format) -> None:
-    missing = [key for key in chosen.keys if key not in record]
-    if missing:
-        raise RecordError(
-            f"the record has no {' and no '.join(missing)}, which format {chosen.name} needs; {_keys_of(record)}",
-            code="unknown-format",
-            json_path="$",
-        )
-
-
-def _unknown(record: dict[str, Json]) -> RecordError:
-    """Why no format matches: what is wrong with the one whose keys are all there, or that no such format exists."""
-    for known in FORMATS:
-        if all(key in record for key in known.keys):
-            try:
-                known.parse(record)
-            except RecordError as error:
-                return error
-    nearest = max(FORMATS, key=lambda known: _likeness(record, known))
-    hint = "`ismpack formats` lists what is recognised."
-    if _likeness(record, nearest) > 0.5:
-        hint = f"The nearest format is {nearest.name}, with the keys {' and '.join(nearest.keys)}; {hint}"
-    return RecordError(
-        f"no known format has the keys of this record; {_keys_of(record)}",
-        code="unknown-format",
-        json_path="$",
-        hint=hint,
-    )
-
-
-def _likeness(record: dict[str, Json], known: Format) -> float:
-    """How near the record's keys come to those of a format, from 0 to 1."""
-    best = [
-        max((difflib.SequenceMatcher(None, key, seen.lower()).ratio() for seen in record), default=0.0)
-        for key in known.keys
-    ]
-    return sum(best) / len(best)
-
-
-def _keys_of(record: dict[str, Json]) -> str:
-    keys = [f"{shown(key)} ({kind_of(value)})" for key, value in record.items()]
-    more = f" and {len(keys) - _MAX_KEYS_SHOWN} more" if len(keys) > _MAX_KEYS_SHOWN else ""
-    return f"it has {', '.join(keys[:_MAX_KEYS_SHOWN])}{more}" if keys else "it has none"
+__all__ = ["AUTO", "FORMATS", "PLAIN_FORMAT", "Format", "format_named", "plain_conversations", "to_conversation"]

@@ -1,11 +1,12 @@
-"""What a format is."""
+"""What a format is: a signature, by which records of it are known, and a function that reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ismpack.data import Conversation, Json
+from ismpack.formats.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,18 +16,29 @@ class Format:
     Attributes:
         name: Kebab-case name, as `--format` takes it.
         title: What it is, in one line.
-        keys: Keys that a record of this format must have.
+        keys: The signature: keys that a record of this format must have, and the shape of their values.
+        without: Keys that a record of this format never has (null is not having). They tell it from a format that has
+            these keys and more, and means something else.
         optional: Further keys that are read.
+        datasets: Public datasets, APIs or tools that write it.
         example: A small record, as JSON.
-        matches: The signature: whether a record's keys, and the types of their values, are this format's. A record
-            that matches may still be refused by `parse`.
         parse: The record's conversation. Raises RecordError with a `json_path`.
     """
 
     name: str
     title: str
-    keys: tuple[str, ...]
-    optional: tuple[str, ...]
+    keys: Mapping[str, Shape]
+    without: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
     example: dict[str, Json]
-    matches: Callable[[dict[str, Json]], bool]
     parse: Callable[[dict[str, Json]], Conversation]
+
+    def matches(self, record: dict[str, Json]) -> bool:
+        """Whether the record has this signature; `parse` may still refuse it."""
+        shaped = all(key in record and shape.test(record[key]) for key, shape in self.keys.items())
+        return shaped and self.lacks_others(record)
+
+    def lacks_others(self, record: dict[str, Json]) -> bool:
+        """Whether the record has none of the keys that this format never has."""
+        return all(record.get(key) is None for key in self.without)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ismpack.data import Conversation, Json
 from ismpack.formats.format import Format
 from ismpack.formats.message import Dialect, parse_messages
-from ismpack.formats.record import conversation, is_message_list, message_list
+from ismpack.formats.record import AROUND_KEYS, conversation, message_list
+from ismpack.formats.shapes import objects
 
 DIALECT = Dialect(
     role_key="role",
@@ -21,10 +22,6 @@ DIALECT = Dialect(
 )
 
 
-def _matches(record: dict[str, Json]) -> bool:
-    return is_message_list(record.get("messages"), DIALECT.role_key)
-
-
 def _parse(record: dict[str, Json]) -> Conversation:
     items = message_list(record.get("messages"), "$.messages")
     messages = parse_messages(items, "$.messages", DIALECT)
@@ -34,14 +31,13 @@ def _parse(record: dict[str, Json]) -> Conversation:
 MESSAGES = Format(
     name="messages",
     title="OpenAI chat: messages with role and content, tool calls, reasoning and loss flags",
-    keys=("messages",),
-    optional=("tools", "functions", "system", "system_prompt", "chat_template_kwargs"),
+    keys={"messages": objects("role")},
+    optional=AROUND_KEYS,
     example={
         "messages": [
             {"role": "user", "content": "What is the capital of Peru?"},
             {"role": "assistant", "content": "Lima."},
         ]
     },
-    matches=_matches,
     parse=_parse,
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ismpack.data import Conversation, Json, Message
+from ismpack.data import Conversation, Json, Message, Role
 from ismpack.errors import RecordError
 from ismpack.formats.message import MEDIA_KEYS, not_text
 from ismpack.formats.tools import tool_definitions
@@ -67,14 +67,42 @@ def message_list(value: Json, path: str) -> list[Json]:
     return value
 
 
-def is_message_list(value: Json, role_key: str) -> bool:
-    """Whether a value is a list, perhaps as JSON text, whose first item is an object with this key."""
-    if isinstance(value, str):
-        try:
-            value = decode_text(value)
-        except ValueError:
-            return False
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and role_key in value[0]
+def dialogue(record: dict[str, Json], turns: Sequence[tuple[Role, str, str]]) -> Conversation:
+    """A conversation of plain texts.
+
+    Args:
+        record: The record.
+        turns: (role, JSON path of the text, text) of each message.
+    """
+    messages = [Message(role=role, content=text) for role, _, text in turns]
+    return conversation(record, messages, lambda index: turns[index][1])
+
+
+def alternating(record: dict[str, Json], turns: Sequence[tuple[str, str]]) -> Conversation:
+    """User and assistant in turn, from (JSON path, text) pairs."""
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return dialogue(record, [(roles[index % 2], path, text) for index, (path, text) in enumerate(turns)])
+
+
+def text_in(record: dict[str, Json], key: str) -> str:
+    """The text that a record has under a key.
+
+    Raises:
+        RecordError: `bad-content`.
+    """
+    return text_at(record.get(key), f"$.{key}")
+
+
+def text_at(value: Json, path: str) -> str:
+    """A value that must be text.
+
+    Raises:
+        RecordError: `bad-content`.
+    """
+    if not isinstance(value, str):
+        name = path.removeprefix("$.")
+        raise RecordError(f"{name} is {kind_of(value)}, not text", code="bad-content", json_path=path)
+    return value
 
 
 def _system(record: dict[str, Json], messages: list[Message]) -> tuple[Message, ...]:

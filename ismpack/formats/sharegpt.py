@@ -5,7 +5,8 @@ from __future__ import annotations
 from ismpack.data import Conversation, Json
 from ismpack.formats.format import Format
 from ismpack.formats.message import Dialect, parse_messages
-from ismpack.formats.record import conversation, is_message_list, message_list
+from ismpack.formats.record import AROUND_KEYS, conversation, message_list
+from ismpack.formats.shapes import objects
 
 DIALECT = Dialect(
     role_key="from",
@@ -28,10 +29,6 @@ DIALECT = Dialect(
 )
 
 
-def _matches(record: dict[str, Json]) -> bool:
-    return is_message_list(record.get("conversations"), DIALECT.role_key)
-
-
 def _parse(record: dict[str, Json]) -> Conversation:
     items = message_list(record.get("conversations"), "$.conversations")
     messages = parse_messages(items, "$.conversations", DIALECT)
@@ -41,14 +38,13 @@ def _parse(record: dict[str, Json]) -> Conversation:
 SHAREGPT = Format(
     name="sharegpt",
     title="ShareGPT: conversations with from and value; function_call and observation for tools",
-    keys=("conversations",),
-    optional=("system", "system_prompt", "tools", "functions", "chat_template_kwargs"),
+    keys={"conversations": objects("from")},
+    optional=AROUND_KEYS,
     example={
         "conversations": [
             {"from": "human", "value": "What is the capital of Peru?"},
             {"from": "gpt", "value": "Lima."},
         ]
     },
-    matches=_matches,
     parse=_parse,
 )

@@ -10,7 +10,6 @@ import numpy as np
 
 from ismpack.data import Filled, PackBatch, Record, SampleBatch, Segment
 from ismpack.errors import InternalError, RecordError
-from ismpack.formats import to_conversation
 from ismpack.packing import fit, pack
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import SOURCE_POSITION_BITS
@@ -99,7 +98,7 @@ class Partition:
             RecordError: The first bad record, with `--on-error stop`.
             InputError: An input ends early or changed.
         """
-        items = ((chunk, item) for chunk in chunks for item in read(chunk))
+        items = ((chunk, item) for chunk in chunks for item in read(chunk, shortcut=self._toolkit.shortcut))
         for chunk, item in items:
             if item is None:
                 self.tally.blank_lines += 1
@@ -123,7 +122,7 @@ class Partition:
 
     def _take(self, record: Record) -> None:
         try:
-            name, conversation = to_conversation(record.value, format=self._toolkit.options.format)
+            name, conversation = self._toolkit.conversation(record)
             self.tally.formats[name] += 1
             segmentation = self._toolkit.segments(conversation)
         except InternalError as error:

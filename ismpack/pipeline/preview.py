@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ismpack.data import Conversation, Pack, PackBatch, Record, SampleBatch
 from ismpack.errors import RecordError, UsageError
-from ismpack.formats import to_conversation
 from ismpack.options import ConvertOptions
 from ismpack.packing import fit, pack
 from ismpack.pipeline.report import WARNINGS
@@ -58,7 +57,7 @@ def preview(path: str, line: int | None, options: ConvertOptions) -> Preview:
     error = item if isinstance(item, RecordError) else None
     if isinstance(item, Record):
         try:
-            name, conversation = to_conversation(item.value, format=options.format)
+            name, conversation = toolkit.conversation(item)
             batch, warnings = _samples(conversation, toolkit, item.source_id)
         except RecordError as refusal:
             error = refusal.at(item.location)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ismpack.data import Conversation, Json, Message
+from msgspec import structs
+
+from ismpack.data import Conversation, Json, Message, Record
 from ismpack.errors import Location, TokenizerError
-from ismpack.formats import AUTO, format_named
+from ismpack.formats import PLAIN_FORMAT, Format, format_named, plain_conversations, to_conversation
 from ismpack.manifest import canonical_digest
 from ismpack.options import ConvertOptions
 from ismpack.templates import ChatTemplate, Segmentation, Segmenter, SegmentRules, find_dialect, frame_tokens
@@ -22,6 +25,7 @@ class Toolkit:
 
     Attributes:
         options: The run's options.
+        format: The format that every record is read as; None = find it for each.
         files: The tokenizer.
         templates: Jinja text of the templates in use, by name; `default` is always there.
         rules: What decides the segments besides the template.
@@ -30,11 +34,27 @@ class Toolkit:
     """
 
     options: ConvertOptions
+    format: Format | None
     files: TokenizerFiles
     templates: dict[str, str]
     rules: SegmentRules
     tokenizer: SampleTokenizer
     segmenters: dict[str, Segmenter]
+
+    @property
+    def shortcut(self) -> Callable[[Sequence[bytes]], Sequence[Conversation | None]] | None:
+        """What reads plain records straight from their text, where the format allows it."""
+        return plain_conversations if self.format is None or self.format.name == PLAIN_FORMAT else None
+
+    def conversation(self, record: Record) -> tuple[str, Conversation]:
+        """The name of a record's format, and its conversation.
+
+        Raises:
+            RecordError: See `formats.to_conversation`.
+        """
+        if record.conversation is not None:
+            return PLAIN_FORMAT, record.conversation
+        return to_conversation(record.value, self.format)
 
     @property
     def template_digest(self) -> str:
@@ -65,8 +85,7 @@ def make_toolkit(options: ConvertOptions) -> Toolkit:
         TokenizerError: The tokenizer, its template or a stop token cannot be used.
         UsageError: `bad-option`: there is no such format.
     """
-    if options.format != AUTO:
-        format_named(options.format)
+    chosen = format_named(options.format)
     files = load_tokenizer(options.tokenizer)
     templates = _templates(options, files)
     variables: dict[str, Json] = {**files.variables, **options.template_args}
@@ -90,6 +109,7 @@ def make_toolkit(options: ConvertOptions) -> Toolkit:
     rules = replace(rules, frame_tokens=frozenset().union(*frames))
     return Toolkit(
         options=options,
+        format=chosen,
         files=files,
         templates=templates,
         rules=rules,
@@ -102,7 +122,7 @@ def with_default_system(conversation: Conversation, text: str) -> Conversation:
     """The conversation with a system message in front, unless it has one."""
     if any(message.role in ("system", "developer") for message in conversation.messages):
         return conversation
-    return replace(conversation, messages=(Message(role="system", content=text), *conversation.messages))
+    return structs.replace(conversation, messages=(Message(role="system", content=text), *conversation.messages))
 
 
 def _templates(options: ConvertOptions, files: TokenizerFiles) -> dict[str, str]:

@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from ismpack.data import Unit
 from ismpack.sources.inputs import InputFile
 from ismpack.sources.sniffing import HEAD_BYTES, Container, container_of, refuse_foreign
 from ismpack.sources.streams import Compression, changed, compression_of, open_stored, open_text
@@ -74,9 +74,14 @@ class Scan:
                 raise changed(self.file)
 
     @property
-    def unit(self) -> Literal["line", "index"]:
+    def unit(self) -> Unit:
         """What a position in this file counts."""
-        return "line" if self.container == "lines" else "index"
+        return unit_of(self.container)
+
+
+def unit_of(container: Container) -> Unit:
+    """What a position in such a file counts."""
+    return "line" if container == "lines" else "index"
 
 
 def scan(file: InputFile, chunk_bytes: int) -> Scan:

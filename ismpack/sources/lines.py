@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from ismpack.sources.sniffing import BOM
 
 _SKIP_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line.
-
-    Attributes:
-        offset: Offset of its first byte in the text, after a byte order mark at the start of the file.
-        text: Its bytes with their line end; None when it is longer than the limit.
-        is_last: The text ends with it, and no newline closes it.
-    """
-
-    offset: int
-    text: bytes | None
-    is_last: bool
+Line: TypeAlias = "tuple[int, bytes | None]"
+"""A line's offset in the text, after a byte order mark at the start of the file, and its bytes with their line end;
+None instead of bytes when it is longer than the limit. A tuple, as there are hundreds of thousands a second."""
 
 
 def read_lines(stream: BinaryIO, start: int, end: int | None, limit: int) -> Iterator[Line]:
@@ -47,10 +36,10 @@ def read_lines(stream: BinaryIO, start: int, end: int | None, limit: int) -> Ite
         if begin == 0 and text.startswith(BOM):
             begin, text = len(BOM), text[len(BOM) :]
         if whole:
-            yield Line(begin, text, is_last=not text.endswith(b"\n"))
+            yield begin, text
         else:
             offset += _skip_line(stream)
-            yield Line(begin, None, is_last=False)
+            yield begin, None
 
 
 def _skip_line(stream: BinaryIO) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
+
+from msgspec import structs
 
 from ismpack.data import Conversation, Message, Origin
 from ismpack.errors import RecordError
@@ -113,7 +114,7 @@ def _map_strings(conversation: Conversation, change: Callable[[str], str]) -> Co
 
     def message(one: Message) -> Message:
         calls = tuple(
-            replace(
+            structs.replace(
                 call, **{name: any_value(getattr(call, name)) for name in ("name", "arguments", "arguments_text", "id")}
             )
             for call in one.tool_calls
@@ -121,9 +122,11 @@ def _map_strings(conversation: Conversation, change: Callable[[str], str]) -> Co
         names = ("content", "reasoning", "name", "tool_call_id")
         # The names of keys are asked for by the template, so they stay.
         extra = {key: any_value(value) for key, value in one.extra.items()}
-        return replace(one, tool_calls=calls, extra=extra, **{name: any_value(getattr(one, name)) for name in names})
+        return structs.replace(
+            one, tool_calls=calls, extra=extra, **{name: any_value(getattr(one, name)) for name in names}
+        )
 
-    return replace(conversation, messages=tuple(map(message, conversation.messages)), tools=conversation.tools)
+    return structs.replace(conversation, messages=tuple(map(message, conversation.messages)), tools=conversation.tools)
 
 
 class PlainRenders(Renders):

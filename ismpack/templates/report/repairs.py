@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
+from msgspec import structs
+
 from ismpack.data import Conversation, Json
 from ismpack.templates.report.subject import Subject
 from ismpack.templates.report.verdicts import KindReport, Outcome, Verdict, is_safe, outcome
@@ -110,7 +112,7 @@ def _other_options(
 
 
 def _with_arguments(conversation: Conversation, arguments: Mapping[str, Json]) -> Conversation:
-    return replace(conversation, template_args={**conversation.template_args, **arguments})
+    return structs.replace(conversation, template_args={**conversation.template_args, **arguments})
 
 
 def _helps(now: Mapping[str, Outcome], then: Mapping[str, Outcome]) -> bool:

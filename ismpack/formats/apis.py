@@ -1,0 +1,7 @@
+"""Formats to come."""
+
+from __future__ import annotations
+
+from ismpack.formats.format import Format
+
+API_FORMATS: tuple[Format, ...] = ()
