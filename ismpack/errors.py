@@ -55,6 +55,8 @@ CODES: dict[str, str] = {
     "fractional-weight": "A loss flag is neither 0/1 nor true/false.",
     "loss-on-query": "A loss flag asks to train a message that the model does not write.",
     "conflicting-flags": "Two loss flags of one message disagree.",
+    "undesired": "The record marks its own answer as unwanted; it is left out and counted, not rejected.",
+    "broken-tree": "Messages of a reply tree have no root in their file, answer themselves, or share an id.",
     # records: templates and tokens
     "no-answer": "No assistant message follows a user or tool message.",
     "no-target": "No answer is left to train on.",
