@@ -18,6 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+UNDESIRED = "undesired"
+"""Code of a record that is left out because it marks its own answer as unwanted; it is counted, not rejected."""
+
 CODES: dict[str, str] = {
     # options and paths
     "bad-option": "An option has a value that does not exist or contradicts another option.",
@@ -29,6 +32,7 @@ CODES: dict[str, str] = {
     "input-not-json": "A whole file is no JSON (UTF-16, an archive, a web page, a Git LFS pointer).",
     "input-truncated": "An input (compressed data, a JSON array) ends early or is corrupt.",
     "input-changed": "An input file changed between two reads of it.",
+    "trees-too-large": "The reply trees of one file hold more text than is put together in memory.",
     "no-records": "The inputs hold no record at all.",
     # records: JSON
     "invalid-utf8": "A line is not valid UTF-8.",
@@ -55,7 +59,7 @@ CODES: dict[str, str] = {
     "fractional-weight": "A loss flag is neither 0/1 nor true/false.",
     "loss-on-query": "A loss flag asks to train a message that the model does not write.",
     "conflicting-flags": "Two loss flags of one message disagree.",
-    "undesired": "The record marks its own answer as unwanted; it is left out and counted, not rejected.",
+    UNDESIRED: "The record marks its own answer as unwanted; it is left out and counted, not rejected.",
     "broken-tree": "Messages of a reply tree have no root in their file, answer themselves, or share an id.",
     # records: templates and tokens
     "no-answer": "No assistant message follows a user or tool message.",

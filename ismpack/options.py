@@ -48,6 +48,7 @@ class ConvertOptions:
         default_system: System message for conversations that have none.
         max_length: Tokens per pack.
         format: `auto`, or the name of one input format.
+        map: Our names -> the record's keys, for a format that is not known (see `formats.mapping`).
         limit: Use only this many records.
         packing: How documents share a pack.
         overlong: What happens to a conversation longer than `max_length`.
@@ -73,6 +74,7 @@ class ConvertOptions:
     default_system: str | None = None
     max_length: int = 4096
     format: str = "auto"
+    map: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     packing: Packing = "bfd"
     overlong: Overlong = "turns"
@@ -128,6 +130,7 @@ class ConvertOptions:
             "default_system": self.default_system,
             "max_length": self.max_length,
             "format": self.format,
+            "map": dict(sorted(self.map.items())),
             "limit": self.limit,
             "packing": self.packing,
             "overlong": self.overlong,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ismpack.cli.console import Command, Console, option, print_json, printable
-from ismpack.cli.options import template_options, training_options
+from ismpack.cli.options import record_options, template_options, training_options
 
 EXAMPLES = """\b
 Examples:
@@ -35,10 +35,7 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     callback=_columns,
     help="Also store labels, position_ids, assistant_masks (comma-separated).",
 )
-@option(
-    "Input", "--format", default="auto", metavar="NAME", help="Read every record as this format (`ismpack formats`)."
-)
-@option("Input", "--limit", type=int, metavar="RECORDS", help="Use only the first records.")
+@record_options
 @option(
     "Input",
     "--on-error",

@@ -26,6 +26,39 @@ def _template_arg(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     return arguments
 
 
+def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`name=key` pairs, several of them with commas in between."""
+    mapping: dict[str, str] = {}
+    for pair in (pair for value in values for pair in value.split(",")):
+        name, equals, key = (part.strip() for part in pair.partition("="))
+        if not equals or not name or not key:
+            raise click.BadParameter(f"{pair!r} is not NAME=KEY, as in messages=dialog,role=speaker,content=text")
+        if name in mapping:
+            raise click.BadParameter(f"{name} is given twice")
+        mapping[name] = key
+    return mapping
+
+
+_RECORDS = (
+    option(
+        "Input",
+        "--format",
+        default="auto",
+        metavar="NAME",
+        help="Read every record as this format (`ismpack formats`) instead of finding it for each.",
+    ),
+    option(
+        "Input",
+        "--map",
+        multiple=True,
+        metavar="NAME=KEY,...",
+        callback=_mapping,
+        help="Describe another format: messages, role, content, role.user, role.assistant, ... or prompt, completion; "
+        "system, tools. KEY is the record's own key.",
+    ),
+    option("Input", "--limit", type=int, metavar="RECORDS", help="Use only the first records."),
+)
+
 _TEMPLATE = (
     option(
         "Template", "--chat-template", metavar="FILE", help="Jinja file to use instead of the tokenizer's template."
@@ -85,6 +118,11 @@ _TRAINING = (
         help="Longer conversations: keep the leading whole turns, leave out, or reject.",
     ),
 )
+
+
+def record_options(command: Any) -> Any:
+    """The options that decide how records are read."""
+    return _decorate(command, _RECORDS)
 
 
 def template_options(*, required: bool) -> Callable[[Any], Any]:

@@ -6,9 +6,23 @@ file `tests/cases/formats/<name>.json`.
 
 from __future__ import annotations
 
-from ismpack.formats.detection import AUTO, format_named, to_conversation
+from ismpack.formats.detection import AUTO, chosen_format, format_named, to_conversation
 from ismpack.formats.format import Format
-from ismpack.formats.plain import PLAIN_FORMAT, plain_conversations
+from ismpack.formats.plain import PLAIN_FORMAT, shortcut_for
 from ismpack.formats.table import FORMATS
+from ismpack.formats.trees import TREE_KEY, UNUSED_REPLY, gather_trees, tree_message
 
-__all__ = ["AUTO", "FORMATS", "PLAIN_FORMAT", "Format", "format_named", "plain_conversations", "to_conversation"]
+__all__ = [
+    "AUTO",
+    "FORMATS",
+    "PLAIN_FORMAT",
+    "TREE_KEY",
+    "UNUSED_REPLY",
+    "Format",
+    "chosen_format",
+    "format_named",
+    "gather_trees",
+    "shortcut_for",
+    "to_conversation",
+    "tree_message",
+]

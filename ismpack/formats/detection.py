@@ -7,11 +7,13 @@ decides only which of them is named. Which formats a set of keys leaves possible
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from functools import lru_cache
 
 from ismpack.data import Conversation, Json
 from ismpack.errors import RecordError, UsageError
 from ismpack.formats.format import Format
+from ismpack.formats.mapping import mapped_format
 from ismpack.formats.table import FORMATS
 from ismpack.formats.values import kind_of, shown
 
@@ -50,6 +52,19 @@ def to_conversation(value: Json, chosen: Format | None = None) -> tuple[str, Con
                 hint=f"Choose with --format {first.name} or --format {other.name}, or remove one set of keys.",
             )
     return first.name, conversation
+
+
+def chosen_format(name: str, mapping: Mapping[str, str]) -> Format | None:
+    """The format that the options `--format` and `--map` choose; None = find it for each record.
+
+    Raises:
+        UsageError: `bad-option`: both are given, there is no such format, or the mapping is wrong.
+    """
+    if not mapping:
+        return format_named(name)
+    if name != AUTO:
+        raise UsageError("--map and --format are given at once", code="bad-option", hint="Keep one of the two.")
+    return mapped_format(mapping)
 
 
 def format_named(name: str) -> Format | None:

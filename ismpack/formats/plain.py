@@ -9,12 +9,13 @@ Whatever is not exactly of this kind goes the general way, which also finds the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 
 from ismpack.data import Conversation, Message, Role
+from ismpack.formats.format import Format
 
 PLAIN_FORMAT = "messages"
 """Name of the only format that such a record matches."""
@@ -54,6 +55,11 @@ def plain_conversations(texts: Sequence[bytes]) -> list[Conversation | None]:
             for text, items, need in zip(texts, decoded, needed, strict=True)
         ]
     return [_conversation(items) if items else None for items in decoded]
+
+
+def shortcut_for(chosen: Format | None) -> Callable[[Sequence[bytes]], list[Conversation | None]] | None:
+    """What reads plain records straight from their text, where the format to read them as allows it."""
+    return plain_conversations if chosen is None or chosen.name == PLAIN_FORMAT else None
 
 
 def _items(text: bytes) -> tuple[_PlainMessage, ...] | None:

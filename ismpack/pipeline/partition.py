@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ismpack.data import Filled, PackBatch, Record, SampleBatch, Segment
-from ismpack.errors import InternalError, RecordError
+from ismpack.data import Conversation, Filled, PackBatch, Record, SampleBatch, Segment
+from ismpack.errors import UNDESIRED, InternalError, RecordError
+from ismpack.formats import gather_trees, shortcut_for
 from ismpack.packing import fit, pack
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import SOURCE_POSITION_BITS
@@ -33,7 +34,7 @@ class Tally:
         records: Records read.
         blank_lines: Lines without a record.
         conversations: Records that became at least one sample.
-        dropped: Records left out by an option.
+        dropped: Records left out by an option, or because they mark their own answer as unwanted.
         rejected: Source id and error of every record that cannot be used.
         formats: Format -> records.
         warnings: Code -> times.
@@ -66,6 +67,7 @@ class _Pending:
     """A record's samples, waiting to be tokenized."""
 
     record: Record
+    conversation: Conversation
     segmentation: Segmentation
 
     @property
@@ -98,7 +100,13 @@ class Partition:
             RecordError: The first bad record, with `--on-error stop`.
             InputError: An input ends early or changed.
         """
-        items = ((chunk, item) for chunk in chunks for item in read(chunk, shortcut=self._toolkit.shortcut))
+        items = (
+            (chunk, item)
+            for chunk in chunks
+            for item in gather_trees(
+                read(chunk, shortcut=shortcut_for(self._toolkit.format)), whole=getattr(chunk, "whole", False)
+            )
+        )
         for chunk, item in items:
             if item is None:
                 self.tally.blank_lines += 1
@@ -128,9 +136,13 @@ class Partition:
         except InternalError as error:
             raise InternalError(error.message, location=record.location) from error
         except RecordError as error:
-            self._reject(error.at(record.location), record.source_id)
+            if error.code == UNDESIRED:
+                self.tally.dropped += 1
+                self.tally.warnings[UNDESIRED] += 1
+            else:
+                self._reject(error.at(record.location), record.source_id)
             return
-        self._pending.append(_Pending(record, segmentation))
+        self._pending.append(_Pending(record, conversation, segmentation))
         self._characters += sum(map(_characters, segmentation.samples))
 
     def _reject(self, error: RecordError, source_id: int) -> None:
@@ -175,6 +187,7 @@ class Partition:
         for owner, pending in enumerate(self._pending):
             if owner in used:
                 self.tally.conversations += 1
+                self.tally.warnings.update(pending.conversation.warnings)
                 self.tally.warnings.update(pending.segmentation.warnings)
                 self.tally.inferred_stops |= pending.segmentation.inferred_stops
             elif owner in errors:

@@ -20,7 +20,9 @@ WARNINGS: dict[str, str] = {
     "split-sample-dropped": "samples of split conversations left out by --overlong drop",
     "split-sample-refused": "samples of split conversations that cannot be used",
     "stop-token-inferred": "conversations with an answer closed by a token that is not listed as stop token",
+    "tree-reply-unused": "replies of reply trees that lie beside the way that is taken",
     "trailing-query-dropped": "conversations that end in messages after the last answer; these are left out",
+    "undesired": "records that mark their own answer as unwanted (a label, a vote); they are left out",
     "unowned-template-text": "conversations with template text in a query that no message owns (type user)",
 }
 """Every warning code, and what its count counts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from msgspec import structs
 
 from ismpack.data import Conversation, Json, Message, Record
 from ismpack.errors import Location, TokenizerError
-from ismpack.formats import PLAIN_FORMAT, Format, format_named, plain_conversations, to_conversation
+from ismpack.formats import PLAIN_FORMAT, Format, chosen_format, to_conversation
 from ismpack.manifest import canonical_digest
 from ismpack.options import ConvertOptions
 from ismpack.templates import ChatTemplate, Segmentation, Segmenter, SegmentRules, find_dialect, frame_tokens
@@ -40,11 +39,6 @@ class Toolkit:
     rules: SegmentRules
     tokenizer: SampleTokenizer
     segmenters: dict[str, Segmenter]
-
-    @property
-    def shortcut(self) -> Callable[[Sequence[bytes]], Sequence[Conversation | None]] | None:
-        """What reads plain records straight from their text, where the format allows it."""
-        return plain_conversations if self.format is None or self.format.name == PLAIN_FORMAT else None
 
     def conversation(self, record: Record) -> tuple[str, Conversation]:
         """The name of a record's format, and its conversation.
@@ -85,7 +79,7 @@ def make_toolkit(options: ConvertOptions) -> Toolkit:
         TokenizerError: The tokenizer, its template or a stop token cannot be used.
         UsageError: `bad-option`: there is no such format.
     """
-    chosen = format_named(options.format)
+    chosen = chosen_format(options.format, options.map)
     files = load_tokenizer(options.tokenizer)
     templates = _templates(options, files)
     variables: dict[str, Json] = {**files.variables, **options.template_args}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ismpack.data import Message
+from ismpack.data import Conversation, Message
 from ismpack.view.characters import beginning, plain
 from ismpack.view.facts import ConversationView
 from ismpack.view.screen import BOLD, DIM, GREEN, YELLOW, Screen, counted
@@ -22,8 +22,7 @@ def render_conversation(record: ConversationView, screen: Screen) -> str:
         facts.append(counted(len(conversation.tools), "tool"))
     lines = [screen.paint(line, BOLD) for line in screen.flow([plain(record.source, screen.marks), *facts])]
     lines.append("")
-    for number, message in enumerate(conversation.messages):
-        lines += _message_lines(number, message, screen)
+    lines += message_lines(conversation, screen)
     if record.warnings:
         lines.append("")
     for warning in record.warnings:
@@ -31,6 +30,15 @@ def render_conversation(record: ConversationView, screen: Screen) -> str:
         lines += [screen.paint(line, YELLOW) for line in screen.flow([text])]
     head = "\n".join(lines) + "\n"
     return head if record.view is None else f"{head}\n{render_tokens(record.view, screen)}"
+
+
+def message_lines(conversation: Conversation, screen: Screen, *, limit: int | None = None) -> Iterator[str]:
+    """The messages of a conversation, or the first few, each field in one line."""
+    for number, message in enumerate(conversation.messages[:limit]):
+        yield from _message_lines(number, message, screen)
+    more = len(conversation.messages[limit:]) if limit is not None else 0
+    if more:
+        yield f"     and {counted(more, 'message')} more"
 
 
 def _message_lines(number: int, message: Message, screen: Screen) -> Iterator[str]:

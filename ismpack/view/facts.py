@@ -140,21 +140,26 @@ def conversation_facts(record: ConversationView) -> dict[str, object]:
     return {
         "source": _json_text(record.source),
         "format": record.format_name,
-        "messages": [
-            {
-                "role": message.role,
-                "content": list(message.content) if isinstance(message.content, tuple) else message.content,
-                "reasoning": message.reasoning,
-                "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls],
-                "name": message.name,
-                "loss": message.loss,
-            }
-            for message in conversation.messages
-        ],
+        "messages": message_facts(conversation),
         "tools": None if conversation.tools is None else list(conversation.tools),
         "warnings": list(record.warnings),
         "row": None if record.view is None else facts(record.view),
     }
+
+
+def message_facts(conversation: Conversation) -> list[dict[str, object]]:
+    """The messages of a conversation as JSON values."""
+    return [
+        {
+            "role": message.role,
+            "content": list(message.content) if isinstance(message.content, tuple) else message.content,
+            "reasoning": message.reasoning,
+            "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls],
+            "name": message.name,
+            "loss": message.loss,
+        }
+        for message in conversation.messages
+    ]
 
 
 def mask_facts(pack: Pack, *, kind: MaskKind = "ism") -> dict[str, object]:
