@@ -1,4 +1,4 @@
-"""Renew what the documentation takes from the program: command output in README.md, and docs/errors.md.
+"""Renew what the documentation takes from the program: command output in README.md, docs/errors.md, docs/formats.md.
 
     python docs/refresh.py            rewrite what is stale
     python docs/refresh.py --check    only say what is stale; exit 1 if anything is
@@ -9,6 +9,7 @@ folder that has sample_data in it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from ismpack.errors import CODES
+from ismpack.formats import FORMATS
 from ismpack.pipeline import WARNINGS
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +62,27 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def formats_page() -> str:
+    """docs/formats.md; what stands above its list of formats is written by hand."""
+    heading = "\n## All formats\n"
+    by_hand = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition(heading)[0]
+    lines = [
+        f"{by_hand}{heading}",
+        "Made by `python docs/refresh.py` from the table that the program itself reads records by, in its order.",
+    ]
+    for known in FORMATS:
+        keys = ", ".join(f"`{key}`: {shape.words}" for key, shape in known.keys.items())
+        lines += ["", f"### {known.name}", "", f"{known.title}.", "", f"- has {keys}"]
+        if known.without:
+            lines.append(f"- has not {', '.join(f'`{key}`' for key in known.without)}")
+        if known.optional:
+            lines.append(f"- also read: {', '.join(f'`{key}`' for key in known.optional)}")
+        if known.datasets:
+            lines.append(f"- written by {'; '.join(known.datasets)}")
+        lines += ["", "```json", json.dumps(known.example, ensure_ascii=False), "```"]
+    return "\n".join(lines) + "\n"
+
+
 def _run(command: str, folder: str) -> str:
     # The interpreter's own bin folder first, so that `ismpack` is the one installed beside it.
     environment = {
@@ -79,6 +102,7 @@ def main() -> int:
     """Refresh or check; returns the exit code."""
     pages = {ROOT / "README.md": refreshed_readme((ROOT / "README.md").read_text(encoding="utf-8"))}
     pages[ROOT / "docs" / "errors.md"] = errors_page()
+    pages[ROOT / "docs" / "formats.md"] = formats_page()
     stale = [path for path, text in pages.items() if _differs(path, text)]
     for path in stale:
         print(f"stale: {path.relative_to(ROOT)}")

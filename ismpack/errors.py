@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "input-not-json": "A whole file is no JSON (UTF-16, an archive, a web page, a Git LFS pointer).",
     "input-truncated": "An input (compressed data, a JSON array) ends early or is corrupt.",
     "input-changed": "An input file changed between two reads of it.",
+    "bad-table": "A table's header or a row of it does not fit.",
     "trees-too-large": "The reply trees of one file hold more text than is put together in memory.",
     "no-records": "The inputs hold no record at all.",
     # records: JSON
@@ -55,6 +56,7 @@ CODES: dict[str, str] = {
     "bad-tools": "The tool definitions are not a list of objects.",
     "bad-template-args": "chat_template_kwargs is not an object, or sets what ismpack sets itself.",
     "empty-answer": "An answer has nothing in it: no text, or no token.",
+    "no-question": "The record holds answers without what they answer.",
     "empty-query": "The first query gives no token, so the conversation would begin with an answer.",
     "fractional-weight": "A loss flag is neither 0/1 nor true/false.",
     "loss-on-query": "A loss flag asks to train a message that the model does not write.",

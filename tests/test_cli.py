@@ -276,8 +276,91 @@ def test_standard_input_is_read(folder: Path) -> None:
 
 def test_formats_lists_name_keys_and_example(folder: Path) -> None:
     listed = json.loads(run("formats", "--json", cwd=folder).stdout)["formats"]
-    assert [one["name"] for one in listed] == ["messages", "sharegpt", "alpaca", "prompt-completion"]
-    assert all({"name", "keys", "example"} <= one.keys() for one in listed)
+    assert len(listed) >= 80
+    assert listed[0]["name"] == "messages"
+    assert listed[0]["keys"] == ["messages"]
+    assert listed[0]["shapes"] == {"messages": "list of {role}"}
+    assert listed[0]["example"]["messages"][0]["role"] == "user"
+    text = run("formats", cwd=folder).stdout
+    assert all(f"\n{one['name']}\n" in f"\n{text}" for one in listed)
+
+
+MIXED = [
+    {"dialog": [{"speaker": "caller", "text": "Is it open?"}, {"speaker": "desk", "text": "Until six."}]},
+    {"instruction": "Name a tree.", "output": "An oak."},
+    {"instruction": "Name a bird.", "output": "A wren."},
+    {"messages": [{"role": "user", "content": "Hi"}], "instruction": "Name a tree.", "output": "An oak."},
+]
+
+
+@pytest.fixture
+def mixed(folder: Path) -> Path:
+    (folder / "mixed.jsonl").write_text("".join(json.dumps(record) + "\n" for record in MIXED) + "\n[1]\n")
+    return folder
+
+
+def test_formats_says_what_a_file_would_be_read_as(mixed: Path) -> None:
+    done = run("formats", "mixed.jsonl", cwd=mixed)
+    assert done.returncode == 1
+    assert (
+        done.stdout
+        == """\
+5 records, 1 blank line
+
+alpaca  2 records
+  first: mixed.jsonl:2
+   0 user               Name a tree.
+   1 assistant          An oak.
+
+refused: unknown-format  1 record
+  first: mixed.jsonl:1
+  $: no known format has the keys of this record; it has "dialog" (a list of
+  objects with "speaker", "text")
+  hint: The nearest format is dailydialog, with the keys dialog; `ismpack
+  formats` lists what is recognised.
+
+refused: ambiguous-format  1 record
+  first: mixed.jsonl:4
+  $: the record reads differently as messages and as alpaca
+  hint: Choose with --format messages or --format alpaca, or remove one set of
+  keys.
+
+refused: not-an-object  1 record
+  first: mixed.jsonl:6
+  a record is a list, not a JSON object
+  hint: Every record is one JSON object, such as {"messages": [...]}.
+"""
+    )
+
+
+def test_formats_says_the_same_as_json(mixed: Path) -> None:
+    found = json.loads(run("formats", "mixed.jsonl", "--limit", "4", "--json", cwd=mixed).stdout)
+    assert (found["records"], found["blank_lines"]) == (4, 0)
+    [alpaca] = found["formats"]
+    assert (alpaca["name"], alpaca["records"], alpaca["first"]) == ("alpaca", 2, "mixed.jsonl:2")
+    assert [message["content"] for message in alpaca["example"]] == ["Name a tree.", "An oak."]
+    assert [(one["code"], one["records"], one["first"]) for one in found["refused"]] == [
+        ("unknown-format", 1, "mixed.jsonl:1"),
+        ("ambiguous-format", 1, "mixed.jsonl:4"),
+    ]
+
+
+def test_a_format_described_by_hand_converts(mixed: Path) -> None:
+    mapping = "messages=dialog,role=speaker,content=text,role.user=caller,role.assistant=desk"
+    asked = run("formats", "mixed.jsonl", "--map", mapping, "--limit", "1", cwd=mixed)
+    assert (asked.returncode, asked.stdout.splitlines()[2]) == (0, "map  1 record")
+    done = run(
+        "convert", "mixed.jsonl", "-t", "sample_data/tokenizer", "-o", "out", "--map", mapping, "--limit", "1", "--json",
+        cwd=mixed,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["formats"] == {"map": 1}
+
+
+@pytest.mark.parametrize("pair", ["messages", "messages=", "=dialog", "role=a,role=b", ","])
+def test_a_mapping_that_is_no_mapping_is_a_usage_error(mixed: Path, pair: str) -> None:
+    done = run("formats", "mixed.jsonl", "--map", pair, cwd=mixed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--map" in done.stderr
 
 
 def test_help_fits_80_columns_and_answers_quickly_with_every_option(folder: Path) -> None:

@@ -47,6 +47,10 @@ def test_the_page_of_codes_is_current(refresh: ModuleType) -> None:
     assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == refresh.errors_page()
 
 
+def test_the_page_of_formats_is_current(refresh: ModuleType) -> None:
+    assert (ROOT / "docs" / "formats.md").read_text(encoding="utf-8") == refresh.formats_page()
+
+
 def test_the_readme_python_gives_the_mask_of_the_library(
     tmp_path: Path, sample_data: Path, sample_tokenizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +70,7 @@ def test_the_readme_python_gives_the_mask_of_the_library(
 def used_codes() -> set[str]:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "ismpack").rglob("*.py"))
     source = source.split("CODES: dict", 1)[0] + source.split("CODES: dict", 1)[1].split("}\n", 1)[1]
-    return set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', source)) | {"overlong", "internal"}
+    return set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', source)) | {"overlong", "internal", "undesired"}
 
 
 def test_every_listed_code_is_used_somewhere() -> None:

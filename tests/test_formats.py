@@ -82,7 +82,7 @@ def test_every_format_has_a_case_file_and_every_case_file_a_format() -> None:
 
 @EACH_FORMAT
 def test_a_format_describes_itself(known: Format) -> None:
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", known.name)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", known.name)
     assert known.title
     assert known.keys.keys() <= known.example.keys()
     assert not known.keys.keys() & set(known.without)
@@ -124,7 +124,7 @@ def test_formats_that_disagree_are_named() -> None:
 
 
 def test_a_second_format_that_cannot_read_the_record_is_not_ignored() -> None:
-    record: Json = {"prompt": "Hi", "completion": "Hello", "messages": [{"role": "User", "content": "Hi"}]}
+    record: Json = {"prompt": "Hi", "completion": "Hello", "messages": [{"role": "Caller", "content": "Hi"}]}
     assert refusal(record).code == "unknown-role"
     assert to_conversation(record, format_named("prompt-completion"))[0] == "prompt-completion"
 

@@ -44,7 +44,7 @@ THIRD_PARTY_HOMES: dict[str, set[str]] = {
     "jinja2": {"templates"},
     "pyarrow": {"sources", "shards", "reader", "checks"},
     "torch": set(),
-    "datasets": set(),
+    "datasets": {"sources"},
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "base", "common", "misc"}

@@ -20,7 +20,6 @@ EXAMPLES = """\b
 Examples:
   ismpack formats
   ismpack formats sample_data/chat.jsonl sample_data/alpaca.jsonl
-  ismpack formats sample_data/broken.jsonl --json
   ismpack formats sample_data/sharegpt.json --map messages=conversations,role=from,content=value
 """
 

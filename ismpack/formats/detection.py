@@ -21,6 +21,7 @@ AUTO = "auto"
 """The format name that means: look at each record."""
 
 _MAX_KEYS_SHOWN = 12
+_MAX_ITEM_KEYS_SHOWN = 6
 
 
 def to_conversation(value: Json, chosen: Format | None = None) -> tuple[str, Conversation]:
@@ -103,13 +104,16 @@ def _require_keys(record: dict[str, Json], chosen: Format) -> None:
 
 
 def _unknown(record: dict[str, Json]) -> RecordError:
-    """Why no format matches: what is wrong with the one whose keys are all there, or that no such format exists."""
-    for known in FORMATS:
-        if known.keys.keys() <= record.keys() and known.lacks_others(record):
-            try:
-                known.parse(record)
-            except RecordError as error:
-                return error
+    """Why no format matches: what is wrong with one whose keys are all there, or that no such format exists.
+
+    Of several whose keys are all there, the one tells why that lacks the fewest shapes.
+    """
+    near = [known for known in _candidates(tuple(record)) if known.resembles(record)]
+    for known in sorted(near, key=lambda known: sum(not shape.test(record[key]) for key, shape in known.keys.items())):
+        try:
+            known.parse(record)
+        except RecordError as error:
+            return error
     nearest = max(FORMATS, key=lambda known: _likeness(record, known))
     hint = "`ismpack formats` lists what is recognised."
     if _likeness(record, nearest) > 0.5:
@@ -132,6 +136,15 @@ def _likeness(record: dict[str, Json], known: Format) -> float:
 
 
 def _keys_of(record: dict[str, Json]) -> str:
-    keys = [f"{shown(key)} ({kind_of(value)})" for key, value in record.items()]
+    keys = [f"{shown(key)} ({_kind_of(value)})" for key, value in record.items()]
     more = f" and {len(keys) - _MAX_KEYS_SHOWN} more" if len(keys) > _MAX_KEYS_SHOWN else ""
     return f"it has {', '.join(keys[:_MAX_KEYS_SHOWN])}{more}" if keys else "it has none"
+
+
+def _kind_of(value: Json) -> str:
+    """The type of a value; of a list of objects, the keys of the first as well."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+        return kind_of(value)
+    keys = list(map(shown, value[0]))
+    more = ", ..." if len(keys) > _MAX_ITEM_KEYS_SHOWN else ""
+    return f"a list of objects with {', '.join(keys[:_MAX_ITEM_KEYS_SHOWN]) or 'no key'}{more}"

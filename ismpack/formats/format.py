@@ -37,8 +37,14 @@ class Format:
     def matches(self, record: dict[str, Json]) -> bool:
         """Whether the record has this signature; `parse` may still refuse it."""
         shaped = all(key in record and shape.test(record[key]) for key, shape in self.keys.items())
-        return shaped and self.lacks_others(record)
+        return shaped and self._lacks_others(record)
 
-    def lacks_others(self, record: dict[str, Json]) -> bool:
-        """Whether the record has none of the keys that this format never has."""
+    def resembles(self, record: dict[str, Json]) -> bool:
+        """Whether the record has all the keys, and each value has its shape or is one gone wrong."""
+        return self._lacks_others(record) and all(
+            key in record and (shape.test(record[key]) or shape.spoiled(record[key]))
+            for key, shape in self.keys.items()
+        )
+
+    def _lacks_others(self, record: dict[str, Json]) -> bool:
         return all(record.get(key) is None for key in self.without)

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ismpack.data import ROLES, Conversation, Json, Role
 from ismpack.errors import RecordError, UsageError
+from ismpack.formats.chat.openai import DIALECT as OPENAI
 from ismpack.formats.format import Format
-from ismpack.formats.message import Dialect, parse_messages
-from ismpack.formats.openai import DIALECT as OPENAI
+from ismpack.formats.lists.sharegpt import DIALECT as SHAREGPT
+from ismpack.formats.message import parse_messages, text_paths
 from ismpack.formats.record import alternating, conversation, message_list, text_at
-from ismpack.formats.sharegpt import DIALECT as SHAREGPT
 from ismpack.formats.values import shown
 
 MAPPED = "map"
@@ -61,13 +62,14 @@ def _list(mapping: Mapping[str, str]) -> Format:
     words: dict[str, Role] = {**OPENAI.roles, **SHAREGPT.roles}
     for role in ROLES:
         words |= dict.fromkeys(filter(None, mapping.get(f"role.{role}", "").split("|")), role)
-    dialect = Dialect(role_key=mapping.get("role", "role"), content_key=mapping.get("content", "content"), roles=words)
+    role_key, content_key = mapping.get("role", "role"), mapping.get("content", "content")
+    dialect = replace(SHAREGPT, role_key=role_key, content_key=content_key, roles=words)
 
     def parse(record: dict[str, Json]) -> Conversation:
         items = message_list(_required(record, where), path)
         messages = parse_messages(items, path, dialect)
         around = _around(record, mapping)
-        return conversation(around, messages, lambda index: f"{path}[{index}].{dialect.content_key}", wrap_tools=True)
+        return conversation(around, messages, text_paths(items, path, dialect))
 
     return _format(parse)
 

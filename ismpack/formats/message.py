@@ -1,24 +1,38 @@
-"""One message: its role, text, reasoning, tool calls, flags, and whatever else it has."""
+"""The messages of a list: who speaks, what, and whatever else an item says.
+
+Nearly every item is one message. An item whose parts hold tool results gives several; several items give one where a
+format spreads an answer: Harmony over channels, ms-swift over a message for each call.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from msgspec import structs
 
 from ismpack.data import Json, Message, Role, ToolCall
 from ismpack.errors import RecordError
+from ismpack.formats.channels import CHANNEL_KEYS, has_channel, in_channel, is_channel_call
 from ismpack.formats.flags import LOSS_FLAGS, loss_flag
+from ismpack.formats.parts import bad_content, content_parts, messages_of, not_text
 from ismpack.formats.tools import calls_in_text, function_call, tool_calls
 from ismpack.formats.values import kind_of, shown
 
-REASONING_KEYS: tuple[str, ...] = ("reasoning_content", "thinking", "reasoning")
+REASONING_KEYS: tuple[str, ...] = ("reasoning_content", "thinking", "reasoning", "thought", "think")
 """Keys that hold the thinking before an answer; all mean the same."""
 
 MEDIA_KEYS: tuple[str, ...] = ("image", "images", "video", "videos", "audio", "audios")
 """Keys, of a message or a record, that hold what is not text."""
 
 _READ_KEYS = frozenset((*LOSS_FLAGS, *REASONING_KEYS, "tool_calls", "function_call", "name", "tool_call_id"))
+_SPECIAL_KEYS = _READ_KEYS | CHANNEL_KEYS | {"role", "content", "refusal", *MEDIA_KEYS}
+"""Keys that mean something; an item with others is read the short way."""
+
+
+def _read_json_calls(text: Json, path: str) -> tuple[None, tuple[ToolCall, ...]]:
+    return None, calls_in_text(text, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,37 +43,51 @@ class Dialect:
         role_key: Key of the role.
         content_key: Key of the text.
         roles: The family's role words, exactly as written -> our roles.
-        call_role: Role word of an assistant message whose text is tool calls as JSON.
+        call_roles: Role words of an assistant message whose text is tool calls.
+        read_calls: What is said before the calls in such a text (None if nothing is), and the calls. By default, the
+            whole text is one call as JSON, or a list of them. Raises RecordError `bad-tool-call`.
+        metadata: Keys of a message that say something about it and are not for the template.
     """
 
     role_key: str
     content_key: str
     roles: Mapping[str, Role]
-    call_role: str | None = None
+    call_roles: frozenset[str] = frozenset()
+    read_calls: Callable[[Json, str], tuple[str | None, tuple[ToolCall, ...]]] = _read_json_calls
+    metadata: frozenset[str] = frozenset()
 
 
 def parse_messages(items: list[Json], path: str, dialect: Dialect) -> list[Message]:
-    """The messages of a list.
+    """The messages of a list. There may be more or fewer than items; `text_paths` tells where each one stands.
 
     Raises:
         RecordError: The first message that cannot be read, by its index.
     """
-    return [
-        _plain_message(item, dialect) or _message(item, f"{path}[{index}]", dialect) for index, item in enumerate(items)
-    ]
+    plain = [message for item in items if (message := _plain_message(item, dialect)) is not None]
+    if len(plain) == len(items):  # nearly always
+        return plain
+    messages: list[Message] = []
+    for index, item in enumerate(items):
+        _add(messages, item, f"{path}[{index}]", dialect)
+    return messages
 
 
-def _plain_message(item: Json, dialect: Dialect) -> Message | None:
-    """A message of nothing but a known role and text, which nearly all are; None for any other."""
-    if type(item) is dict and len(item) == 2:
-        word, text = item.get(dialect.role_key), item.get(dialect.content_key)
-        if type(word) is str and type(text) is str and word in dialect.roles and word != dialect.call_role:
-            return Message(role=dialect.roles[word], content=text)
-    return None
+def text_paths(items: list[Json], path: str, dialect: Dialect) -> Callable[[int], str]:
+    """A function from the index of a message of `parse_messages` to the JSON path of its text."""
+
+    def path_of(wanted: int) -> str:
+        messages: list[Message] = []
+        for index, item in enumerate(items):
+            _add(messages, item, f"{path}[{index}]", dialect)
+            if len(messages) > wanted:
+                return f"{path}[{index}].{dialect.content_key}"
+        raise IndexError(wanted)
+
+    return path_of
 
 
-def _message(item: Json, path: str, dialect: Dialect) -> Message:
-    """Any message.
+def parse_message(item: Json, path: str, dialect: Dialect) -> list[Message]:
+    """The messages of one item; see `_said` for how it can be more than one.
 
     Keys with a null value count as absent. Keys that we do not read go to `Message.extra`. An assistant's `refusal`
     is its text: the model wrote it, and a template has no other place for it.
@@ -70,25 +98,104 @@ def _message(item: Json, path: str, dialect: Dialect) -> Message:
     """
     if not isinstance(item, dict):
         raise RecordError(f"a message is {kind_of(item)}, not an object", code="bad-message", json_path=path)
-    role = _role(item, path, dialect)
+    role, content = _role(item, path, dialect), item.get(dialect.content_key)
+    others, calls_only = item.keys() - {dialect.role_key, dialect.content_key}, _is_calls(item, dialect)
+    if isinstance(content, str) and not calls_only and others.isdisjoint(_SPECIAL_KEYS):
+        return [Message(role=role, content=content, extra=_extra(item, role, dialect))]
     _refuse_misplaced(item, role, path, dialect)
-    reasoning = _reasoning(item, role, path)
-    if item[dialect.role_key] == dialect.call_role:
-        calls, text = calls_in_text(item.get(dialect.content_key), f"{path}.{dialect.content_key}"), None
+    if calls_only:
+        text, calls = dialect.read_calls(content, f"{path}.{dialect.content_key}")
+        if _calls(item, role, path):
+            what = "a turn of tool calls has others beside it"
+            raise RecordError(what, code="bad-tool-call", json_path=f"{path}.{dialect.content_key}")
+        said = [Message(role=role, content=text, reasoning=_reasoning(item, role, path), tool_calls=calls)]
     else:
-        calls = _calls(item, role, path)
-        text = _text(item, role, path, dialect, may_lack=bool(calls or reasoning))
-    known = _READ_KEYS | {dialect.role_key, dialect.content_key} | ({"refusal"} if role == "assistant" else set())
-    return Message(
-        role=role,
-        content=text,
-        reasoning=reasoning,
-        tool_calls=calls,
-        name=_optional_text(item, "name", path),
-        tool_call_id=_optional_text(item, "tool_call_id", path),
-        loss=loss_flag(item, role, path),
-        extra={key: value for key, value in item.items() if key not in known and value is not None},
+        said = [in_channel(message, item, path) for message in _said(item, role, path, dialect)]
+    name, call_id = _optional_text(item, "name", path), _optional_text(item, "tool_call_id", path)
+    loss, extra = loss_flag(item, role, path), _extra(item, role, dialect)
+    return [
+        structs.replace(
+            message,
+            name=message.name or name,
+            tool_call_id=message.tool_call_id or call_id,
+            loss=loss,
+            extra={**extra, **message.extra},
+        )
+        for message in said
+    ]
+
+
+def _is_calls(item: dict[str, Json], dialect: Dialect) -> bool:
+    return item[dialect.role_key] in dialect.call_roles
+
+
+def _plain_message(item: Json, dialect: Dialect) -> Message | None:
+    """A message of nothing but a known role and text, which nearly all are; None for any other."""
+    if type(item) is dict and len(item) == 2:
+        word, text = item.get(dialect.role_key), item.get(dialect.content_key)
+        if type(word) is str and type(text) is str and word in dialect.roles and word not in dialect.call_roles:
+            return Message(role=dialect.roles[word], content=text)
+    return None
+
+
+def _add(messages: list[Message], item: Json, path: str, dialect: Dialect) -> None:
+    """Add what an item says: to the answer that it goes on with, or as messages of its own."""
+    said = parse_message(item, path, dialect)
+    if messages and isinstance(item, dict) and _goes_on(item, messages[-1], dialect):
+        messages[-1] = _joined(messages[-1], said[0], path)
+    else:
+        messages += said
+
+
+def _goes_on(item: dict[str, Json], last: Message, dialect: Dialect) -> bool:
+    """Whether an item is part of the answer before it: a call that has a message of its own, or Harmony's next channel
+    after the thinking. A model writes both without stopping in between.
+    """
+    if last.role != "assistant" or dialect.roles.get(str(item.get(dialect.role_key))) != "assistant":
+        return False
+    if _is_calls(item, dialect) or is_channel_call(item):
+        return True
+    thinks_only = last.content is None and not last.tool_calls
+    return has_channel(item) and thinks_only
+
+
+def _joined(first: Message, then: Message, path: str) -> Message:
+    if first.loss != then.loss:
+        raise RecordError(
+            "the loss flags of two parts of one answer disagree",
+            code="conflicting-flags",
+            json_path=path,
+            hint="A call belongs to the assistant message right before it; give both the same flag.",
+        )
+    if first.content is not None and then.content is not None:
+        raise RecordError(
+            "text stands before a call, and an assistant message right before that",
+            code="bad-message",
+            json_path=path,
+            hint="A call belongs to the assistant message right before it; write its text there.",
+        )
+    thinking = [text for text in (first.reasoning, then.reasoning) if text is not None]
+    return structs.replace(
+        first,
+        content=first.content if then.content is None else then.content,
+        reasoning="\n\n".join(thinking) if thinking else None,
+        tool_calls=(*first.tool_calls, *then.tool_calls),
+        name=first.name or then.name,
+        extra={**first.extra, **then.extra},
     )
+
+
+def _extra(item: dict[str, Json], role: Role, dialect: Dialect) -> dict[str, Json]:
+    """The keys of an item that are for the template."""
+    extra: dict[str, Json] = {
+        key: value
+        for key, value in item.items()
+        if value is not None and key not in _READ_KEYS and key not in (dialect.role_key, dialect.content_key)
+    }
+    if not extra:
+        return extra
+    other = dialect.metadata | (CHANNEL_KEYS if has_channel(item) else frozenset())
+    return {key: value for key, value in extra.items() if key not in other and (key, role) != ("refusal", "assistant")}
 
 
 def _role(item: dict[str, Json], path: str, dialect: Dialect) -> Role:
@@ -154,42 +261,45 @@ def _calls(item: dict[str, Json], role: Role, path: str) -> tuple[ToolCall, ...]
     return (function_call(item["function_call"], f"{path}.function_call"),)
 
 
-def _text(
-    item: dict[str, Json], role: Role, path: str, dialect: Dialect, *, may_lack: bool
-) -> str | tuple[str, ...] | None:
-    content = item.get(dialect.content_key)
-    path = f"{path}.{dialect.content_key}"
-    refusal = item.get("refusal") if role == "assistant" else None
-    if refusal not in (None, ""):
-        if not isinstance(refusal, str) or content not in (None, "", []):
-            raise _bad_content("a message has both a content and a refusal", path)
-        return refusal
+def _said(item: dict[str, Json], role: Role, path: str, dialect: Dialect) -> list[Message]:
+    """What an item says. A list of content parts may hold tool results, which are messages of their own."""
+    reasoning, calls = _reasoning(item, role, path), _calls(item, role, path)
+    content, path = _content(item, role, path, dialect), f"{path}.{dialect.content_key}"
+    said: list[Message] = []
     if isinstance(content, str):
-        return content
-    if isinstance(content, list) and content:
-        return tuple(_part(part, role, f"{path}[{index}]") for index, part in enumerate(content))
-    if content not in (None, []):
-        raise _bad_content(f"the content of a message is {kind_of(content)}, not text", path)
-    if role == "assistant" and may_lack:
-        return None
+        said = [Message(role=role, content=content)]
+    elif isinstance(content, list):
+        said = [message for _, message in messages_of(role, content_parts(content, role, path))]
+    elif content is not None:
+        raise bad_content(f"the content of a message is {kind_of(content)}, not text", path)
+    if role != "assistant" and said:
+        return said
+    if role == "assistant" and (said or calls or reasoning):
+        return [_with_fields(said[0] if said else Message(role=role, content=None), reasoning, calls, path)]
     what = "missing" if dialect.content_key not in item else "null" if content is None else "an empty list"
-    raise _bad_content(f"the content of a {role} message is {what}", path)
+    raise bad_content(f"the content of a {role} message is {what if not content else 'nothing to read'}", path)
 
 
-def _part(part: Json, role: Role, path: str) -> str:
-    if not isinstance(part, dict):
-        raise _bad_content(f"a content part is {kind_of(part)}, not an object", path)
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        raise _bad_content("a content part has no type", f"{path}.type")
-    if kind != "text" and not (kind == "refusal" and role == "assistant"):
-        raise not_text(kind, path)
-    text = part.get(kind)
-    if not isinstance(text, str):
-        raise _bad_content(f"the {kind} of a content part is {kind_of(text)}", f"{path}.{kind}")
-    if any(part.get(flag) is not None for flag in LOSS_FLAGS):
-        raise _bad_content("a content part has a loss flag of its own", path)
-    return text
+def _content(item: dict[str, Json], role: Role, path: str, dialect: Dialect) -> Json:
+    content, refusal = item.get(dialect.content_key), item.get("refusal")
+    if role != "assistant" or refusal in (None, ""):
+        return content
+    if not isinstance(refusal, str) or content not in (None, "", []):
+        raise bad_content("a message has both a content and a refusal", f"{path}.{dialect.content_key}")
+    return refusal
+
+
+def _with_fields(message: Message, reasoning: str | None, calls: tuple[ToolCall, ...], path: str) -> Message:
+    """An assistant message with what stands beside its content."""
+    if message.tool_calls and calls:
+        raise RecordError("a message has tool calls in and beside its content", code="bad-tool-call", json_path=path)
+    if None not in (message.reasoning, reasoning) and message.reasoning != reasoning:
+        raise RecordError("thinking in a content and beside it differ", code="bad-message", json_path=path)
+    return structs.replace(
+        message,
+        reasoning=reasoning if message.reasoning is None else message.reasoning,
+        tool_calls=message.tool_calls or calls,
+    )
 
 
 def _optional_text(item: dict[str, Json], key: str, path: str) -> str | None:
@@ -199,17 +309,3 @@ def _optional_text(item: dict[str, Json], key: str, path: str) -> str | None:
             f"{key} of a message is {kind_of(value)}, not text", code="bad-message", json_path=f"{path}.{key}"
         )
     return value
-
-
-def not_text(kind: str, path: str) -> RecordError:
-    """The error for an image, a sound or the like at `path`."""
-    return RecordError(
-        f"{shown(kind)} is not text",
-        code="unsupported-modality",
-        json_path=path,
-        hint="Only text is supported: content is text, or parts of type text.",
-    )
-
-
-def _bad_content(message: str, path: str) -> RecordError:
-    return RecordError(message, code="bad-content", json_path=path)

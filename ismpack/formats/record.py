@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from ismpack.data import Conversation, Json, Message, Role
 from ismpack.errors import RecordError
-from ismpack.formats.message import MEDIA_KEYS, not_text
+from ismpack.formats.message import MEDIA_KEYS
+from ismpack.formats.parts import Placed, Text, not_text, texts_of
 from ismpack.formats.tools import tool_definitions
 from ismpack.formats.values import decode_text, kind_of
 
@@ -21,31 +22,36 @@ def conversation(
     messages: list[Message],
     content_path: Callable[[int], str],
     *,
-    wrap_tools: bool = False,
+    path: str = "$",
 ) -> Conversation:
     """A record's conversation, from its messages and from what stands around them.
 
     Args:
-        record: The record.
+        record: The record, or the object in it that holds the conversation.
         messages: Its messages.
         content_path: Index of a message -> JSON path of its text.
-        wrap_tools: See `tool_definitions`.
+        path: JSON path of `record`.
 
     Raises:
         RecordError: `bad-messages`, `bad-content`, `bad-tools`, `bad-template-args`, `unsupported-modality` or
             `empty-answer`.
     """
     if not messages:
-        raise RecordError("the record has no messages", code="bad-messages", json_path="$")
+        raise RecordError("the record has no messages", code="bad-messages", json_path=path)
     for key in MEDIA_KEYS:
         if record.get(key) not in (None, "", [], {}):
-            raise not_text(key, f"$.{key}")
+            raise not_text(key, f"{path}.{key}")
     _refuse_empty_answers(messages, content_path)
     return Conversation(
-        messages=(*_system(record, messages), *messages),
-        tools=_tools(record, wrap=wrap_tools),
-        template_args=_template_args(record),
+        messages=(*_system(record, messages, path), *messages),
+        tools=_tools(record, path),
+        template_args=_template_args(record, path),
     )
+
+
+def placed_conversation(record: dict[str, Json], placed: Sequence[Placed], *, path: str = "$") -> Conversation:
+    """As `conversation`, for messages that each come with the JSON path of their text."""
+    return conversation(record, [message for _, message in placed], lambda index: placed[index][0], path=path)
 
 
 def message_list(value: Json, path: str) -> list[Json]:
@@ -74,8 +80,7 @@ def dialogue(record: dict[str, Json], turns: Sequence[tuple[Role, str, str]]) ->
         record: The record.
         turns: (role, JSON path of the text, text) of each message.
     """
-    messages = [Message(role=role, content=text) for role, _, text in turns]
-    return conversation(record, messages, lambda index: turns[index][1])
+    return placed_conversation(record, [(path, Message(role=role, content=text)) for role, path, text in turns])
 
 
 def alternating(record: dict[str, Json], turns: Sequence[tuple[str, str]]) -> Conversation:
@@ -105,39 +110,57 @@ def text_at(value: Json, path: str) -> str:
     return value
 
 
-def _system(record: dict[str, Json], messages: list[Message]) -> tuple[Message, ...]:
+def _system(record: dict[str, Json], messages: list[Message], path: str) -> tuple[Message, ...]:
     """The system message of a record that writes it beside the messages. An empty text is none."""
     system = messages[0] if messages[0].role in ("system", "developer") else None
     added: tuple[Message, ...] = ()
     for key in ("system", "system_prompt"):
-        text = record.get(key)
-        if text in (None, ""):
+        if record.get(key) is None or (text := text_or_parts(record[key], f"{path}.{key}")) is None:
             continue
-        if not isinstance(text, str):
-            raise RecordError(f"{key} is {kind_of(text)}, not text", code="bad-content", json_path=f"$.{key}")
         if system is None:
             system = Message(role="system", content=text)
             added = (system,)
-        elif system.content != text:
+        elif "".join(system.content or ()) != "".join(text):
             message = f"{key} differs from another system text of the record"
-            raise RecordError(message, code="bad-messages", json_path=f"$.{key}", hint="Keep one of them.")
+            raise RecordError(message, code="bad-messages", json_path=f"{path}.{key}", hint="Keep one of them.")
     return added
 
 
-def _tools(record: dict[str, Json], *, wrap: bool) -> tuple[dict[str, Json], ...] | None:
-    tools = tool_definitions(record.get("tools"), "$.tools", wrap=wrap)
-    functions = tool_definitions(record.get("functions"), "$.functions", wrap=True)
-    if tools and functions:
-        raise RecordError("the record has both tools and functions", code="bad-tools", json_path="$.functions")
-    return tools or functions
+def text_or_parts(value: Json, path: str) -> Text | None:
+    """Text, or the texts in a list of parts; None when there is nothing in it.
+
+    Raises:
+        RecordError: `bad-content` or `unsupported-modality`.
+    """
+    if isinstance(value, list):
+        texts = texts_of(value, path)
+        return texts if any(texts) else None
+    return text_at(value, path) or None if value is not None else None
 
 
-def _template_args(record: dict[str, Json]) -> dict[str, Json]:
+def _tools(record: dict[str, Json], path: str) -> tuple[dict[str, Json], ...] | None:
+    """The tool definitions: `tools`, the older `functions`, or Bedrock's `toolConfig`."""
+    config = record.get("toolConfig")
+    written = {"tools": record.get("tools"), "functions": record.get("functions")}
+    if isinstance(config, dict):
+        written["toolConfig.tools"] = config.get("tools")
+    found = [
+        (key, tools)
+        for key, value in written.items()
+        if value is not None and (tools := tool_definitions(value, f"{path}.{key}")) is not None
+    ]
+    if len(found) > 1:
+        (first, _), (second, _), *_ = found
+        raise RecordError(f"the record has both {first} and {second}", code="bad-tools", json_path=f"{path}.{second}")
+    return found[0][1] if found else None
+
+
+def _template_args(record: dict[str, Json], path: str) -> dict[str, Json]:
     """Arguments that are null count as absent, as everywhere."""
     value = record.get("chat_template_kwargs")
-    path = "$.chat_template_kwargs"
     if value is None:
         return {}
+    path = f"{path}.chat_template_kwargs"
     if not isinstance(value, dict):
         message = f"chat_template_kwargs is {kind_of(value)}, not an object"
         raise RecordError(message, code="bad-template-args", json_path=path)

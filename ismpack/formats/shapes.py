@@ -13,6 +13,10 @@ from ismpack.data import Json
 from ismpack.formats.values import decode_text
 
 
+def _is_hollow(value: Json) -> bool:
+    return value is None or isinstance(value, (bool, int, float)) or value in ([], {})
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a value has to look like.
@@ -20,13 +24,16 @@ class Shape:
     Attributes:
         words: The shape in a few words, as `list of {from, value}`.
         test: Whether a value has it.
+        spoiled: Whether a value without it is one gone wrong, rather than a value of another format. By default that
+            is null, a number, true or false, and whatever is empty.
     """
 
     words: str
     test: Callable[[Json], bool]
+    spoiled: Callable[[Json], bool] = _is_hollow
 
 
-TEXT = Shape("text", lambda value: isinstance(value, str))
+TEXT = Shape("text", lambda value: isinstance(value, str), lambda _: True)
 BOOLEAN = Shape("true or false", lambda value: isinstance(value, bool))
 OBJECT = Shape("object", lambda value: isinstance(value, dict))
 LIST = Shape("list", lambda value: isinstance(value, list))
@@ -39,8 +46,15 @@ def text_like(words: str, pattern: str) -> Shape:
     return Shape(words, lambda value: isinstance(value, str) and compiled.search(value) is not None)
 
 
-def objects(*keys: str, without: tuple[str, ...] = ()) -> Shape:
-    """A list, perhaps written as JSON text, whose first item is an object with all of these keys."""
+def objects(*keys: str, also: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Shape:
+    """A list, perhaps written as JSON text, whose first item is an object.
+
+    Args:
+        keys: Keys that the first item has.
+        also: Keys that items of this format mostly have; one is enough to tell a spoiled item from another format's.
+        without: Keys that the first item does not have.
+    """
+    known = {*keys, *also}
 
     def test(value: Json) -> bool:
         if isinstance(value, str):
@@ -48,14 +62,17 @@ def objects(*keys: str, without: tuple[str, ...] = ()) -> Shape:
                 value = decode_text(value) if value.lstrip().startswith("[") else None
             except ValueError:
                 return False
-        if not isinstance(value, list) or not value:
+        if not isinstance(value, list) or not value or not isinstance(value[0], dict):
             return False
         first = value[0]
-        return (
-            isinstance(first, dict) and all(key in first for key in keys) and not any(key in first for key in without)
-        )
+        return all(key in first for key in keys) and not any(key in first for key in without)
 
-    return Shape(f"list of {{{', '.join(keys)}}}", test)
+    def spoiled(value: Json) -> bool:
+        if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+            return True
+        return not known.isdisjoint(value[0])
+
+    return Shape(f"list of {{{', '.join(keys)}}}", test, spoiled)
 
 
 def holding(**shapes: Shape) -> Shape:
@@ -64,9 +81,16 @@ def holding(**shapes: Shape) -> Shape:
     def test(value: Json) -> bool:
         return isinstance(value, dict) and all(key in value and shape.test(value[key]) for key, shape in shapes.items())
 
-    return Shape(f"{{{', '.join(f'{key}: {shape.words}' for key, shape in shapes.items())}}}", test)
+    def spoiled(value: Json) -> bool:
+        return not isinstance(value, dict) or not value or not shapes.keys().isdisjoint(value)
+
+    return Shape(f"{{{', '.join(f'{key}: {shape.words}' for key, shape in shapes.items())}}}", test, spoiled)
 
 
 def either(*shapes: Shape) -> Shape:
     """A value of any of these shapes."""
-    return Shape(" or ".join(shape.words for shape in shapes), lambda value: any(s.test(value) for s in shapes))
+    return Shape(
+        " or ".join(shape.words for shape in shapes),
+        lambda value: any(shape.test(value) for shape in shapes),
+        lambda value: any(shape.spoiled(value) for shape in shapes),
+    )

@@ -6,17 +6,20 @@ from ismpack.data import Json, ToolCall
 from ismpack.errors import RecordError
 from ismpack.formats.values import decode_text, kind_of
 
+_DECLARATIONS = ("functionDeclarations", "function_declarations")
+_PARAMETERS = {"input_schema": "parameters", "inputSchema": "parameters"}
 _CALL_SHAPE = 'A call is {"type": "function", "function": {"name": ..., "arguments": {...}}}.'
 
 
-def tool_definitions(value: Json, path: str, *, wrap: bool = False) -> tuple[dict[str, Json], ...] | None:
+def tool_definitions(value: Json, path: str) -> tuple[dict[str, Json], ...] | None:
     """The tool definitions in a list, or in text that holds a JSON list; None when there are none.
+
+    A function that is written in another way (bare, or as one of the chat APIs has it) gets the shape that templates
+    expect, `{"type": "function", "function": ...}`.
 
     Args:
         value: What the record has.
         path: Where it has it.
-        wrap: The format writes bare functions (`name`, `parameters`); give them the shape that chat templates expect,
-            `{"type": "function", "function": ...}`.
 
     Raises:
         RecordError: `bad-tools`.
@@ -34,9 +37,36 @@ def tool_definitions(value: Json, path: str, *, wrap: bool = False) -> tuple[dic
     for index, tool in enumerate(value):
         if not isinstance(tool, dict):
             raise _bad_tools(f"a tool definition is {kind_of(tool)}, not an object", f"{path}[{index}]")
-        is_bare = "name" in tool and not {"type", "function"} & tool.keys()
-        tools.append({"type": "function", "function": tool} if wrap and is_bare else tool)
+        tools += _standard(tool, f"{path}[{index}]")
     return tuple(tools)
+
+
+def _standard(tool: dict[str, Json], path: str) -> list[dict[str, Json]]:
+    """A definition as chat templates expect it; one that is no function, or no known spelling of one, as it is."""
+    for key in _DECLARATIONS:
+        declared = tool.get(key)
+        if isinstance(declared, list):
+            wrong = next((n for n, function in enumerate(declared) if not isinstance(function, dict)), None)
+            if wrong is not None:
+                what = kind_of(declared[wrong])
+                raise _bad_tools(f"a tool definition is {what}, not an object", f"{path}.{key}[{wrong}]")
+            return [_wrapped(function) for function in declared if isinstance(function, dict)]
+    spec = tool.get("toolSpec")
+    if isinstance(spec, dict):
+        return [_wrapped(spec)]
+    named = isinstance(tool.get("name"), str) and tool.get("function") is None
+    if named and (tool.get("type") in (None, "function") or tool.get("input_schema") is not None):
+        return [_wrapped({key: value for key, value in tool.items() if key not in ("type", "function")})]
+    return [tool]
+
+
+def _wrapped(function: dict[str, Json]) -> dict[str, Json]:
+    """A function in its wrapper, its parameters under the name that templates read."""
+    schema = function.get("inputSchema")
+    if isinstance(schema, dict) and "json" in schema:
+        function = {**function, "inputSchema": schema["json"]}
+    renamed = {} if "parameters" in function else _PARAMETERS
+    return {"type": "function", "function": {renamed.get(key, key): value for key, value in function.items()}}
 
 
 def tool_calls(value: Json, path: str) -> tuple[ToolCall, ...]:
@@ -52,25 +82,31 @@ def tool_calls(value: Json, path: str) -> tuple[ToolCall, ...]:
     return tuple(_wrapped_call(call, f"{path}[{index}]") for index, call in enumerate(value))
 
 
-def function_call(value: Json, path: str, call_id: str | None = None) -> ToolCall:
+def function_call(value: Json, path: str, call_id: str | None = None, *, arguments_key: str = "arguments") -> ToolCall:
     """The call in an object with `name` and `arguments`.
 
     Arguments are an object, or text. Text that holds a JSON object gives the object as well; text that does not, or
     that parsers would read differently, stays text.
+
+    Args:
+        value: What the record has.
+        path: Where it has it.
+        call_id: The call's id.
+        arguments_key: Key of the arguments.
 
     Raises:
         RecordError: `bad-tool-call`.
     """
     if not isinstance(value, dict):
         raise _bad_call(f"a function call is {kind_of(value)}, not an object", path)
-    name, arguments = value.get("name"), value.get("arguments")
+    name, arguments = value.get("name"), value.get(arguments_key)
     if not isinstance(name, str) or not name.strip():
         raise _bad_call("a tool call has no name", f"{path}.name")
     if isinstance(arguments, dict):
         return ToolCall(name=name, arguments=arguments, id=call_id)
     if not isinstance(arguments, str):
-        what = kind_of(arguments) if "arguments" in value else "missing"
-        raise _bad_call(f"the arguments of a tool call are {what}", f"{path}.arguments")
+        what = kind_of(arguments) if arguments_key in value else "missing"
+        raise _bad_call(f"the arguments of a tool call are {what}", f"{path}.{arguments_key}")
     try:
         decoded = decode_text(arguments)
     except ValueError:
@@ -80,15 +116,13 @@ def function_call(value: Json, path: str, call_id: str | None = None) -> ToolCal
 
 
 def calls_in_text(value: Json, path: str) -> tuple[ToolCall, ...]:
-    """The calls in a message whose whole text is one call as JSON, or a list of them.
+    """The calls in a message that is nothing but one call, or a list of them, as JSON or as text that holds it.
 
     Raises:
         RecordError: `bad-tool-call`.
     """
-    if not isinstance(value, str):
-        raise _bad_call(f"a function call is {kind_of(value)}, not JSON text", path)
     try:
-        decoded = decode_text(value)
+        decoded = decode_text(value) if isinstance(value, str) else value
     except ValueError as error:
         raise _bad_call(f"the text of a function call is not JSON: {error}", path) from None
     if decoded == []:
@@ -97,16 +131,19 @@ def calls_in_text(value: Json, path: str) -> tuple[ToolCall, ...]:
 
 
 def _wrapped_call(value: Json, path: str) -> ToolCall:
+    """A call inside `function`; Qwen's templates also read one that has its name and arguments outside."""
     if not isinstance(value, dict):
         raise _bad_call(f"a tool call is {kind_of(value)}, not an object", path)
     if value.get("type") not in (None, "function"):
         raise _bad_call("a tool call is not of type function", f"{path}.type")
-    if value.get("function") is None:
-        raise _bad_call("a tool call has no function", f"{path}.function")
     call_id = value.get("id")
     if not isinstance(call_id, str | None):
         raise _bad_call(f"the id of a tool call is {kind_of(call_id)}, not text", f"{path}.id")
-    return function_call(value["function"], f"{path}.function", call_id)
+    if value.get("function") is not None:
+        return function_call(value["function"], f"{path}.function", call_id)
+    if value.get("name") is None:
+        raise _bad_call("a tool call has no function", f"{path}.function")
+    return function_call(value, path, call_id)
 
 
 def _bad_call(message: str, path: str) -> RecordError:

@@ -26,6 +26,11 @@ def shown(text: str) -> str:
     return json.dumps(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…", ensure_ascii=False)
 
 
+def json_text(value: Json) -> str:
+    """A value as JSON in a string, which is how a value becomes text that a message can hold."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def decode_text(text: str) -> Json:
     """The JSON value that a string holds, as strictly as the record around it was read.
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from ismpack.data import Conversation, Filled, PackBatch, Record, SampleBatch, Segment
 from ismpack.errors import UNDESIRED, InternalError, RecordError
-from ismpack.formats import gather_trees, shortcut_for
 from ismpack.packing import fit, pack
+from ismpack.pipeline.inputs import records
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import SOURCE_POSITION_BITS
-from ismpack.sources import Chunk, read
+from ismpack.sources import Chunk
 from ismpack.templates import Segmentation
 
 _FLUSH_CHARACTERS = 8 << 20
@@ -100,13 +100,7 @@ class Partition:
             RecordError: The first bad record, with `--on-error stop`.
             InputError: An input ends early or changed.
         """
-        items = (
-            (chunk, item)
-            for chunk in chunks
-            for item in gather_trees(
-                read(chunk, shortcut=shortcut_for(self._toolkit.format)), whole=getattr(chunk, "whole", False)
-            )
-        )
+        items = ((chunk, item) for chunk in chunks for item in records(chunk, self._toolkit.format))
         for chunk, item in items:
             if item is None:
                 self.tally.blank_lines += 1

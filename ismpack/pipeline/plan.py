@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from ismpack.formats import TREE_KEY
 from ismpack.manifest import InputEntry, canonical_digest
 from ismpack.sources import Chunk, InputFile, Scan, scan
 
@@ -56,16 +58,22 @@ class Plan:
         return int.from_bytes(hashlib.sha256(f"{self.digest}/{partition}".encode()).digest()[:8], "big")
 
 
-def make_plan(files: Sequence[InputFile], limit: int | None = None) -> Plan:
+def make_plan(files: Sequence[InputFile], spool: Path, limit: int | None = None) -> Plan:
     """Read every input once, for its digest and its chunks, and deal the chunks out.
+
+    Args:
+        files: The inputs.
+        spool: Folder for what is made of them, such as decompressed text; it must outlast the plan.
+        limit: Read only this many records.
 
     Raises:
         InputError: An input cannot be read or is not JSON.
+        OutputError: The spool folder cannot be written.
     """
-    scans = tuple(scan(file, CHUNK_BYTES) for file in files)
+    scans = tuple(scan(file, CHUNK_BYTES, spool, whole_key=TREE_KEY) for file in files)
     chunks = [chunk for one in scans for chunk in one.chunks]
-    total = sum(one.bytes for one in scans)
+    total = sum(one.text_bytes for one in scans)
     size = min(max(total // _PARTITIONS_WANTED, MIN_PARTITION_BYTES), MAX_PARTITION_BYTES)
-    # A compressed file is one chunk, so there can be fewer chunks than the bytes would make partitions.
+    # A file that must be read as a whole is one chunk: there can be fewer chunks than the bytes would make partitions.
     count = 1 if limit is not None else max(1, min(-(-total // size), len(chunks)))
     return Plan(scans=scans, partitions=tuple(tuple(chunks[p::count]) for p in range(count)), limit=limit)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ismpack.data import Conversation, Pack, PackBatch, Record, SampleBatch
 from ismpack.errors import RecordError, UsageError
+from ismpack.formats import TREE_KEY, gather_trees, tree_message
 from ismpack.options import ConvertOptions
 from ismpack.packing import fit, pack
+from ismpack.pipeline.inputs import input_files
 from ismpack.pipeline.report import WARNINGS
 from ismpack.pipeline.toolkit import Toolkit, make_toolkit
-from ismpack.sources import expand, read, scan
+from ismpack.sources import Chunk, read, scan
 
 _CHUNK_BYTES = 16 << 20
 
@@ -73,19 +75,35 @@ def preview(path: str, line: int | None, options: ConvertOptions) -> Preview:
 
 
 def _record(path: str, line: int | None) -> Record | RecordError:
+    """The record at a position; of a flat reply tree, the tree that the message there belongs to."""
     if not Path(path).is_file():
         raise UsageError(f"there is no file or dataset {path}", code="input-not-found")
-    found = scan(expand([path])[0], _CHUNK_BYTES)
-    first = 1 if found.unit == "line" else 0
-    wanted = (first if line is None else line) - first
-    for chunk in found.chunks:
-        for position, item in enumerate(read(chunk), start=chunk.first_line):
-            if position == wanted and item is None:
-                raise UsageError(f"line {line} of {path} is blank", code="bad-selector")
-            if position == wanted and item is not None:
-                return item
+    with input_files([path], None) as (files, spool):
+        found = scan(files[0], _CHUNK_BYTES, spool, whole_key=TREE_KEY)
+        first = 1 if found.unit == "line" else 0
+        wanted = (first if line is None else line) - first
+        for chunk in found.chunks:
+            for position, item in enumerate(read(chunk), start=chunk.first):
+                if position == wanted and item is None:
+                    raise UsageError(f"line {line} of {path} is blank", code="bad-selector")
+                if position == wanted and item is not None:
+                    return _tree_of(item, chunk) if isinstance(item, Record) else item
     unit = "line" if found.unit == "line" else "element"
     raise UsageError(f"{path} has no {unit} {wanted + first}", code="bad-selector")
+
+
+def _tree_of(item: Record, chunk: Chunk) -> Record | RecordError:
+    """The record itself, or the reply tree of which it is a message."""
+    message = tree_message(item.value)
+    if message is None:
+        return item
+    messages = (
+        other
+        for other in read(chunk)
+        if isinstance(other, Record) and (one := tree_message(other.value)) is not None and one.tree == message.tree
+    )
+    tree = next(gather_trees(messages, whole=chunk.whole))
+    return item if tree is None else tree
 
 
 def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tuple[SampleBatch, list[str]]:

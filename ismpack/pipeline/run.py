@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +13,7 @@ from ismpack.checks import verify
 from ismpack.errors import InternalError, RunError, UsageError
 from ismpack.options import ConvertOptions
 from ismpack.pipeline.identity import finished_dataset, identity, refuse_foreign_files
+from ismpack.pipeline.inputs import input_files, typed_inputs
 from ismpack.pipeline.partition import Partition, Tally
 from ismpack.pipeline.plan import Plan, make_plan
 from ismpack.pipeline.publish import ShardFacts, rejected_lines, write_manifest, write_run, write_side_files
@@ -22,7 +21,7 @@ from ismpack.pipeline.report import ConvertReport
 from ismpack.pipeline.toolkit import Toolkit, make_toolkit
 from ismpack.schema import MANIFEST_NAME, shard_name
 from ismpack.shards import Staging, open_staging, repair, write_shard
-from ismpack.sources import STDIN, InputFile, expand, spool_stdin
+from ismpack.sources import InputFile
 
 _TOLERATED_REJECTS = 10
 """So many bad records never stop a run, whatever their share."""
@@ -57,14 +56,14 @@ def convert(
     """
     started = time.perf_counter()
     settings = ConvertOptions.from_keywords(**options)
-    typed = [os.fspath(path) for path in ([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)]
+    typed = typed_inputs(inputs)
     target = _target(output)
-    with _input_files(typed, stdin) as files:
+    with input_files(typed, stdin) as (files, spool):
         _refuse_overlap(typed, files, target)
         refuse_foreign_files(target, _rejected_beside(target))
         repair(target)
         toolkit = make_toolkit(settings)
-        plan = make_plan(files, settings.limit)
+        plan = make_plan(files, spool, settings.limit)
         done = finished_dataset(target, identity(plan, toolkit), overwrite=overwrite)
         if done is not None:
             return ConvertReport.of(done, output=str(output), unchanged=True, seconds=time.perf_counter() - started)
@@ -135,18 +134,6 @@ def _check_own_work(staging: Staging) -> None:
     report = verify(staging.path)
     if not report.ok:
         raise InternalError(f"the finished dataset does not verify: {report.findings[0]}")
-
-
-@contextlib.contextmanager
-def _input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[InputFile, ...]]:
-    """The input files; standard input is a temporary file while the run lasts."""
-    if STDIN not in typed:
-        yield expand(typed)
-        return
-    if stdin is None:
-        raise UsageError("- stands for standard input, but there is none", code="bad-option")
-    with tempfile.TemporaryDirectory(prefix="ismpack-") as folder:
-        yield expand(typed, stdin_path=spool_stdin(stdin, folder))
 
 
 def _target(output: str | os.PathLike[str]) -> Path:

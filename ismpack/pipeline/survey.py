@@ -10,10 +10,9 @@ from typing import BinaryIO
 
 from ismpack.data import Conversation, Record
 from ismpack.errors import RecordError
-from ismpack.formats import AUTO, PLAIN_FORMAT, chosen_format, gather_trees, shortcut_for, to_conversation
+from ismpack.formats import AUTO, PLAIN_FORMAT, chosen_format, to_conversation
+from ismpack.pipeline.inputs import input_files, records, typed_inputs
 from ismpack.pipeline.plan import make_plan
-from ismpack.pipeline.run import _input_files
-from ismpack.sources import read
 
 _REPORT_RECORDS = 100
 
@@ -76,11 +75,10 @@ def survey(
     """
     chosen = chosen_format(format, map or {})
     found = _Findings()
-    typed = [os.fspath(path) for path in ([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)]
-    with _input_files(typed, stdin) as files:
-        plan = make_plan(files, limit)
+    with input_files(typed_inputs(inputs), stdin) as (files, spool):
+        plan = make_plan(files, spool, limit)
         for chunk in (chunk for scan in plan.scans for chunk in scan.chunks):
-            for item in gather_trees(read(chunk, shortcut=shortcut_for(chosen)), whole=getattr(chunk, "whole", False)):
+            for item in records(chunk, chosen):
                 if item is None:
                     found.blank_lines += 1
                     continue

@@ -6,18 +6,30 @@ import glob
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from ismpack.errors import InputError, Location, UsageError
+from ismpack.schema import MANIFEST_NAME, shard_name
+from ismpack.sources.dataset_folders import dataset_files
+from ismpack.sources.hub import PREFIX as HUB_PREFIX
+from ismpack.sources.hub import spool_hub
 
 STDIN = "-"
 """How standard input is typed, and its name in messages and in the manifest."""
 
-ENDINGS = tuple(base + outer for base in (".jsonl", ".ndjson", ".json") for outer in ("", ".gz", ".zst"))
+ENDINGS = (
+    *(
+        base + outer
+        for base in (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+        for outer in ("", ".gz", ".zst", ".bz2", ".xz")
+    ),
+    ".parquet",
+    ".arrow",
+)
 """File names that a directory given as input contributes."""
 
 
@@ -28,62 +40,90 @@ class InputFile:
     Attributes:
         index: 0-based place among all inputs; the file's part of `source_ids`.
         path: The file as typed (below a directory or glob: as found there), for messages; `-` for standard input.
-        name: Path relative to the deepest folder that all inputs share, with forward slashes; `-` for standard input.
+        name: Path relative to the deepest folder that all inputs share, with forward slashes; `-` for standard input,
+            and a hub dataset as typed.
         open_path: What to open.
+        is_rows: Each line is a row of a hub dataset, and positions are told as such.
     """
 
     index: int
     path: str
     name: str
     open_path: str
+    is_rows: bool = False
 
 
-def expand(inputs: Sequence[str], *, stdin_path: str | None = None) -> tuple[InputFile, ...]:
+def expand(inputs: Sequence[str], spooled: Mapping[str, str] = MappingProxyType({})) -> tuple[InputFile, ...]:
     """The files that the inputs stand for.
 
     Inputs keep the order in which they were typed. A glob (a path that does not exist as such and has wildcards) gives
     the files it matches, a directory all files below it whose name has one of `ENDINGS`; both in byte order of the
-    path. Below a directory neither hidden files nor symbolic links are followed; a link that is typed is.
+    path. Below a directory neither hidden files nor symbolic links are followed; a link that is typed is. A directory
+    that `datasets` saved, given or found below another, gives its own files in its own order.
 
     Args:
-        inputs: Files, globs, directories, or `-` for standard input.
-        stdin_path: The regular file that holds standard input (see `spool_stdin`); needed when `-` is given.
+        inputs: Files, globs, directories, hub datasets as `hf:NAME`, or `-` for standard input.
+        spooled: The regular files that hold those of the inputs that are none (see `is_stream`).
 
     Raises:
         UsageError: `input-not-found`, `duplicate-input`, or `bad-option` when there is no input at all.
-        InputError: `input-unreadable`: something other than a regular file or a directory, or no permission.
+        InputError: `input-unreadable`: something other than a regular file or a directory, no permission, or a
+            directory that ismpack wrote.
     """
     if not inputs:
         raise UsageError("no input is given", code="bad-option", hint="Give files, globs, directories, or - .")
-    paths = [path for typed in inputs for path in _expand_one(typed)]
-    opened = [_open_path(path, stdin_path) for path in paths]
+    paths = [path for typed in inputs for path in ([typed] if is_stream(typed) else _expand_one(typed))]
+    opened = [spooled[path] if is_stream(path) else _open_path(path) for path in paths]
     _refuse_duplicates(paths, opened)
-    folder = _common_folder([real for path, real in zip(paths, opened, strict=True) if path != STDIN])
+    folder = _common_folder([real for path, real in zip(paths, opened, strict=True) if not is_stream(path)])
     return tuple(
         InputFile(
             index=index,
             path=_printable(path),
-            name=STDIN if path == STDIN else _printable(Path(os.path.relpath(real, folder)).as_posix()),
+            name=_printable(path if is_stream(path) else Path(os.path.relpath(real, folder)).as_posix()),
             open_path=real,
+            is_rows=path.startswith(HUB_PREFIX),
         )
         for index, (path, real) in enumerate(zip(paths, opened, strict=True))
     )
 
 
-def spool_stdin(stream: BinaryIO, folder: str | Path) -> str:
-    """Copy a stream to a regular file in `folder`, which the caller removes, so that it can be read in chunks.
+def is_stream(typed: str) -> bool:
+    """Whether an input is no file, and must first be written to one: standard input, or a hub dataset.
+
+    A file whose name starts like a hub dataset is typed as `./hf:...`.
+    """
+    return typed == STDIN or typed.startswith(HUB_PREFIX)
+
+
+def spool_streams(inputs: Sequence[str], stdin: BinaryIO | None, folder: Path) -> dict[str, str]:
+    """Write the inputs that are no files to regular files, so that they can be read in chunks.
+
+    Args:
+        inputs: As for `expand`.
+        stdin: What `-` reads.
+        folder: Where to write; the caller removes it.
 
     Returns:
-        The file's path.
+        Input -> path.
+
+    Raises:
+        UsageError: `bad-option`: there is no standard input. Also what reading a hub dataset raises.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="stdin-", delete=False) as spooled:
-        shutil.copyfileobj(stream, spooled, length=1 << 20)
-    return spooled.name
+    spooled: dict[str, str] = {}
+    for typed in dict.fromkeys(filter(is_stream, inputs)):
+        if typed.startswith(HUB_PREFIX):
+            spooled[typed] = str(spool_hub(typed, folder))
+            continue
+        if stdin is None:
+            raise UsageError("- stands for standard input, but there is none", code="bad-option")
+        with (folder / "stdin").open("wb") as file:
+            shutil.copyfileobj(stdin, file, length=1 << 20)
+            spooled[typed] = file.name
+    return spooled
 
 
 def _expand_one(typed: str) -> list[str]:
-    if typed == STDIN:
-        return [STDIN]
     if not _exists(typed):
         matches = glob.glob(typed, recursive=True)  # noqa: PTH207 - keeps the path as typed, takes absolute patterns
         found = _in_byte_order(path for path in matches if not Path(path).is_dir())
@@ -93,7 +133,7 @@ def _expand_one(typed: str) -> list[str]:
         raise UsageError(f"input {_printable(typed)} {what}", code="input-not-found")
     if not stat.S_ISDIR(_status(typed).st_mode):
         return [typed]
-    found = _in_byte_order(_files_below(typed))
+    found = _files_below(typed)
     if not found:
         raise UsageError(
             f"directory {_printable(typed)} holds no input file",
@@ -103,16 +143,27 @@ def _expand_one(typed: str) -> list[str]:
     return found
 
 
-def _files_below(folder: str) -> Iterator[str]:
+def _files_below(folder: str) -> list[str]:
+    """The inputs below a folder; what `datasets` saved stands where its folder does."""
+
     def refuse(error: OSError) -> None:
         raise _unreadable(str(error.filename), error.strerror or "it cannot be listed") from error
 
+    found: dict[str, list[str]] = {}
     for parent, folders, names in os.walk(folder, onerror=refuse):
+        if MANIFEST_NAME in names and shard_name(0) in names:
+            raise _unreadable(parent, "it is a dataset of packed rows", hint="Give what it was converted from.")
+        saved = dataset_files(parent)
+        if saved is not None:
+            found[parent] = saved
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118 - keeps the path as typed, with its leading ./ or ../
             if name.endswith(ENDINGS) and not name.startswith(".") and _is_plain_file(path):
-                yield path
+                found[path] = [path]
+    return [path for place in _in_byte_order(found) for path in found[place]]
 
 
 def _is_plain_file(path: str) -> bool:
@@ -123,11 +174,7 @@ def _in_byte_order(paths: Iterable[str]) -> list[str]:
     return sorted(paths, key=os.fsencode)
 
 
-def _open_path(path: str, stdin_path: str | None) -> str:
-    if path == STDIN:
-        if stdin_path is None:
-            raise ValueError("standard input is among the inputs, so stdin_path is needed")
-        return stdin_path
+def _open_path(path: str) -> str:
     if not stat.S_ISREG(_status(path).st_mode):
         raise _unreadable(path, "it is not a regular file", hint="For a pipe, use - and redirect it to standard input.")
     if not os.access(path, os.R_OK):

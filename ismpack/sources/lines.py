@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, TypeAlias
 
-from ismpack.sources.sniffing import BOM
+from ismpack.errors import RecordError
+
+BOM = b"\xef\xbb\xbf"
 
 _SKIP_BYTES = 1 << 20
 
+Text: TypeAlias = "tuple[int, bytes | RecordError | None]"
+"""A record's offset in the text of its file, and its bytes; instead of them None where it is longer than the limit, or
+what is wrong with it. A tuple, as there are hundreds of thousands a second."""
 
-Line: TypeAlias = "tuple[int, bytes | None]"
-"""A line's offset in the text, after a byte order mark at the start of the file, and its bytes with their line end;
-None instead of bytes when it is longer than the limit. A tuple, as there are hundreds of thousands a second."""
 
-
-def read_lines(stream: BinaryIO, start: int, end: int | None, limit: int) -> Iterator[Line]:
-    """The lines that start in [start, end) of the text.
+def read_lines(stream: BinaryIO, start: int, end: int, limit: int) -> Iterator[Text]:
+    """The lines that start in [start, end) of the text, with their line ends, without a byte order mark at its start.
 
     Args:
         stream: Positioned at `start - 1`, or at 0 when `start` is 0.
         start: Offset of the first byte that may start a line.
-        end: Offset from which lines are no longer ours; None for the whole rest.
+        end: Offset from which lines are no longer ours.
         limit: Longest line in bytes, its newline apart.
     """
     offset = start
     if start > 0:
         offset += _skip_line(stream) - 1
-    while end is None or offset < end:
+    while offset < end:
         text = stream.readline(limit + 1)
         if not text:
             return

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
-from ismpack.data import Conversation, Record
+from ismpack.data import Conversation, Json, Record
 from ismpack.errors import Location, RecordError
 from ismpack.schema import SOURCE_POSITION_BITS
-from ismpack.sources.arrays import read_elements
-from ismpack.sources.chunks import Chunk, unit_of
-from ismpack.sources.limits import MAX_RECORD_BYTES
-from ismpack.sources.lines import Line, read_lines
-from ismpack.sources.streams import open_text
+from ismpack.sources.chunks import Chunk
+from ismpack.sources.csv_rows import dialect_of, read_rows, record_of
+from ismpack.sources.limits import MAX_RECORD_BYTES, too_long
+from ismpack.sources.lines import Text, read_lines
+from ismpack.sources.members import values
+from ismpack.sources.streams import BLOCK_BYTES, open_stored, part_of
 from ismpack.sources.strict import decode
-
-_SPACE = b" \t\r\n"
-
+from ismpack.sources.structure import SPACE, elements, split
+from ismpack.sources.tables import read_table
 
 Shortcut: TypeAlias = "Callable[[Sequence[bytes]], Sequence[Conversation | None]]"
 """Reads the conversations of plain records straight from their JSON texts; None for any other text."""
 
+_Value: TypeAlias = "dict[str, Json] | RecordError"
+
 _BATCH_BYTES = 1 << 17
 """Text that is read ahead, for a shortcut to see at once."""
 
-_LINE_BYTES = 64
-"""What a line costs besides its text, so that a batch of blank lines has an end."""
+_TEXT_BYTES = 64
+"""What a text costs besides its bytes, so that a batch of blank lines has an end."""
 
 
 def read(
@@ -34,87 +37,113 @@ def read(
 ) -> Iterator[Record | RecordError | None]:
     """The records of a chunk, in order.
 
-    A record that cannot be used comes as its error, with its location; a line of nothing but white space as None.
-    Memory is bounded by the longest record that is allowed, not by the file.
+    A record that cannot be used comes as its error, with its location; a blank line as None: of nothing but white
+    space, or of nothing where rows are read. Memory is bounded by the longest record that is allowed, not by the file.
 
     Args:
         chunk: What to read.
-        shortcut: Tried first on every record that is text.
-        max_record_bytes: Longest record.
+        shortcut: Tried first on every record that is JSON text.
+        max_record_bytes: Longest record that is text.
 
     Raises:
-        InputError: `input-unreadable`, `input-changed`, `input-truncated` or `input-not-json`. What was yielded before
-            belongs to a damaged file and must not be used.
+        InputError: `input-unreadable` or `input-changed`. What was yielded before must not be used.
     """
-    if chunk.container == "lines":
-        return _read_lines(chunk, shortcut, max_record_bytes)
-    return _read_array(chunk, max_record_bytes)
+    if chunk.container == "table":
+        return _read_table(chunk)
+    return _read_text(chunk, None if chunk.container == "csv" else shortcut, max_record_bytes)
 
 
-def _read_lines(chunk: Chunk, shortcut: Shortcut | None, limit: int) -> Iterator[Record | RecordError | None]:
-    path, file_id = chunk.file.path, chunk.file.index << SOURCE_POSITION_BITS
-    whole = chunk.compression is not None
-    with open_text(chunk.file, chunk.compression, stored_bytes=chunk.file_bytes) as stream:
-        if chunk.start > 0:
-            stream.seek(chunk.start - 1)
-        lines = read_lines(stream, chunk.start, None if whole else chunk.end, limit)
-        position = chunk.first_line
-        for batch in _batches(lines):
-            plain = shortcut([text or b"" for _, text in batch]) if shortcut else repeat(None)
+def _read_table(chunk: Chunk) -> Iterator[Record | RecordError | None]:
+    place = _Place(chunk)
+    for position, row in enumerate(read_table(chunk.open_path, chunk.start, chunk.end), chunk.first):
+        yield place.put(row, position, None)
+
+
+def _read_text(chunk: Chunk, shortcut: Shortcut | None, limit: int) -> Iterator[Record | RecordError | None]:
+    place = _Place(chunk)
+    value_of = _value_reader(chunk, limit)
+    space = {"lines": SPACE, "csv": b""}.get(chunk.container)
+    position = chunk.first
+    with open_stored(chunk.file, chunk.open_path, stored_bytes=chunk.open_bytes) as stored:
+        stream = io.BufferedReader(stored, BLOCK_BYTES)
+        for batch in _batches(_texts(chunk, stream, limit)):
+            texts = [text if isinstance(text, bytes) else b"" for _, text in batch]
+            plain = shortcut(texts) if shortcut else repeat(None)
             for (offset, text), conversation in zip(batch, plain):  # noqa: B905 - repeat has no end
                 if conversation is not None:
-                    yield Record(
-                        value=None,
-                        source_id=file_id | position,
-                        path=path,
-                        position=position,
-                        unit="line",
-                        byte_offset=offset,
-                        conversation=conversation,
-                    )
-                elif text is not None and not text.strip(_SPACE):
+                    yield place.put(None, position, offset, conversation)
+                elif space is not None and isinstance(text, bytes) and not text.strip(space):
                     yield None
                 else:
-                    ends_file = text is not None and not text.endswith(b"\n")
-                    yield _record(text, chunk, position, offset, ends_file=ends_file, limit=limit)
+                    yield place.put(value_of(text), position, offset)
                 position += 1
 
 
-def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Lines in lists of about `_BATCH_BYTES`."""
-    batch: list[Line] = []
+class _Place:
+    """Puts values of one chunk, and what is wrong with others, to the place that they came from."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self._path = chunk.file.path
+        self._unit = chunk.unit
+        self._file_id = chunk.file.index << SOURCE_POSITION_BITS
+
+    def put(
+        self, value: _Value | None, position: int, offset: int | None, conversation: Conversation | None = None
+    ) -> Record | RecordError:
+        if isinstance(value, RecordError):
+            return value.at(Location.of(self._path, self._unit, position, offset))
+        return Record(
+            value=value,
+            conversation=conversation,
+            source_id=self._file_id | position,
+            path=self._path,
+            position=position,
+            unit=self._unit,
+            byte_offset=offset,
+        )
+
+
+def _texts(chunk: Chunk, stream: BinaryIO, limit: int) -> Iterator[Text]:
+    """The texts of a chunk's records."""
+    if chunk.container == "lines":
+        stream.seek(max(0, chunk.start - 1))
+        return read_lines(stream, chunk.start, chunk.end, limit)
+    stream.seek(chunk.start)
+    read_on = part_of(stream, chunk.end - chunk.start)
+    if chunk.container == "csv":
+        return read_rows(read_on, chunk.start, limit, dialect_of(chunk.file))
+    if chunk.container == "members":
+        return values(split(read_on, chunk.start, limit), chunk.first, chunk.repeated)
+    return elements(read_on, chunk.start, chunk.end - chunk.start, limit)
+
+
+def _value_reader(chunk: Chunk, limit: int) -> Callable[[bytes | RecordError | None], _Value]:
+    """What makes a value of a record's text."""
+    dialect = dialect_of(chunk.file)
+
+    def value_of(text: bytes | RecordError | None) -> _Value:
+        if not isinstance(text, bytes):
+            return text or too_long(limit)
+        try:
+            if chunk.container == "csv":
+                return record_of(text, chunk.columns, dialect)
+            return decode(text, ends_file=chunk.container == "lines" and not text.endswith(b"\n"))
+        except RecordError as error:
+            return error
+
+    return value_of
+
+
+def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    """Texts in lists of about `_BATCH_BYTES`."""
+    batch: list[Text] = []
     size = 0
-    for line in lines:
-        batch.append(line)
-        size += len(line[1] or b"") + _LINE_BYTES
+    for item in texts:
+        batch.append(item)
+        text = item[1]
+        size += (len(text) if isinstance(text, bytes) else 0) + _TEXT_BYTES
         if size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _read_array(chunk: Chunk, limit: int) -> Iterator[Record | RecordError | None]:
-    with open_text(chunk.file, chunk.compression, stored_bytes=chunk.file_bytes) as stream:
-        for position, element in enumerate(read_elements(chunk.file, stream, limit)):
-            yield _record(element.text, chunk, position, element.offset, ends_file=False, limit=limit)
-
-
-def _record(
-    text: bytes | None, chunk: Chunk, position: int, offset: int, *, ends_file: bool, limit: int
-) -> Record | RecordError:
-    path, unit = chunk.file.path, unit_of(chunk.container)
-    try:
-        if text is None:
-            raise _too_long(limit)
-        value = decode(text, ends_file=ends_file)
-    except RecordError as error:
-        return error.at(Location.of(path, unit, position, offset))
-    source_id = chunk.file.index << SOURCE_POSITION_BITS | position
-    return Record(value=value, source_id=source_id, path=path, position=position, unit=unit, byte_offset=offset)
-
-
-def _too_long(limit: int) -> RecordError:
-    return RecordError(
-        f"the record is longer than {limit:,} bytes", code="line-too-long", hint="Split it into several records."
-    )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ismpack.errors import InputError, Location
 from ismpack.sources.inputs import InputFile
+from ismpack.sources.lines import BOM
+from ismpack.sources.members import named
+from ismpack.sources.structure import SPACE, split
 
-Container: TypeAlias = Literal["lines", "array"]
+Container: TypeAlias = Literal["lines", "array", "members", "csv", "table"]
+"""One record per line; JSON values between the commas of a list; the same of an object, each with a name before it;
+rows of comma- or tab-separated values; rows of a Parquet or Arrow table."""
 
-BOM = b"\xef\xbb\xbf"
 HEAD_BYTES = 1 << 16
 """How much of the text is looked at."""
 
@@ -32,22 +38,41 @@ _FOREIGN: dict[str, dict[str, bytes]] = {
         "a tar archive": rb".{257}ustar",
         "a 7-Zip archive": rb"7z\xbc\xaf\x27\x1c",
     },
-    "Decompress it, or compress it with gzip or zstd, once.": {
-        "bzip2 data": rb"BZh[1-9]1AY&SY",
-        "xz data": rb"\xfd7zXZ\0",
+    "Decompress it, or compress it with gzip, zstd, bzip2 or xz, once.": {
         "lz4 data": rb"\x04\x22\x4d\x18",
-        "compressed data inside compressed data": rb"\x1f\x8b|\x28\xb5\x2f\xfd",
+        "compressed data inside compressed data": rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh[1-9]1AY&SY|\xfd7zXZ\0",
     },
     _EXPORT: {
-        "a Parquet file": rb"PAR1",
-        "an Arrow file": rb"ARROW1",
         "an SQLite database": rb"SQLite format 3\0",
         "a PDF document": rb"%PDF-",
         "an XML document": rb"\s*<\?xml",
     },
 }
 """What to do -> what a file looks like -> how its text starts."""
-_OBJECT_OVER_LINES = re.compile(rb'\s*\{\s*\n\s*"')
+_OBJECT_OVER_LINES = re.compile(rb'\{\s*\n\s*"')
+_TABLE_NAME = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
+_LINES_NAME = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$")
+_LIST_OF_OBJECTS = re.compile(rb"\[[ \t\r\n]*\{")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a text holds records.
+
+    Attributes:
+        container: In which way.
+        begin: Offset of the first record, or of the white space before it.
+        before: Of an object with a list of records, its text before that list.
+        line_based: One object in a file whose name ends like a line-based one: on one line it is a record all the same.
+    """
+
+    container: Container
+    begin: int = 0
+    before: bytes | None = None
+    line_based: bool = False
+
+
+_LINES = Layout(container="lines")
 
 
 def refuse_foreign(file: InputFile, head: bytes) -> None:
@@ -63,35 +88,89 @@ def refuse_foreign(file: InputFile, head: bytes) -> None:
         for what, pattern in looks.items():
             if re.match(pattern, head, re.DOTALL):
                 raise _not_json(file, f"looks like {what}", hint)
-    text = _start_of_text(head)
-    if b"\0" in head and not text.startswith((b"{", b"[")):
+    text = head[_start(head) :]
+    if b"\0" in head and not text.startswith((b"{", b"[")) and not is_table_name(file):
         raise _not_json(file, "looks like binary data", _EXPORT)
-    if _OBJECT_OVER_LINES.match(text):
+
+
+def layout_of(file: InputFile, head: bytes) -> Layout:
+    """How a text holds its records, by its name and its head alone.
+
+    - A file whose name ends in `.csv` or `.tsv`, perhaps with one more ending, is a table: nothing in its text tells.
+    - A text that starts with `[` is one array of records, except where its first line is a complete JSON value and more
+      lines follow (then each is a value of its own), or where the name ends like a line-based file and the first line
+      is a complete array that does not start with an object: `[]` in a `.jsonl`.
+    - A text that starts with `{` has one record per line if a line of its head is a complete JSON object where one
+      value could have none: as the first of several lines (of a line-based file: or the only one), or after a line that
+      does not end with `[`, `,` or `:`. Otherwise it is one object, and the members that begin in its head decide: if
+      all are objects, the members are the records; if just one is no scalar, is called `data` and is a list that starts
+      with an object, the elements of that list are. An object that is neither is one record on its line; over several
+      lines it is refused.
+    - Any other text has one record per line.
+
+    Where one value was expected, and it ends on the first line with more lines after it, they are records after all.
+
+    Raises:
+        InputError: `input-not-json`: one object over several lines.
+    """
+    if is_table_name(file):
+        return Layout(container="csv", begin=len(BOM) if head.startswith(BOM) else 0)
+    start = _start(head)
+    text = head[start:]
+    if file.is_rows or not text.startswith((b"[", b"{")):
+        return _LINES
+    first, *more = text.rstrip(SPACE).split(b"\n")
+    line_based = _LINES_NAME.search(file.path) is not None
+    if text.startswith(b"["):
+        bare = line_based and not _LIST_OF_OBJECTS.match(first)
+        is_line = (bool(more) or bare) and _is_json(first)
+        return _LINES if is_line else Layout(container="array", begin=start + 1)
+    if (more or line_based) and _has_own_line([first, *more]):
+        return _LINES
+    layout = _of_object(head, start + 1, line_based=line_based)
+    if layout is None and _OBJECT_OVER_LINES.match(text):
         raise _not_json(
             file, "spreads one JSON object over several lines", "Write one record per line, for example: jq -c . FILE."
         )
+    return layout or _LINES
 
 
-def container_of(file: InputFile, head: bytes) -> Container:
-    """Whether the text is one JSON array of records or one record per line.
-
-    It is an array when its first character is `[`, except where the first line is a complete JSON value and
-    - more text follows: then each line is a value of its own; or
-    - nothing follows, the name ends like a line-based file and the array does not hold objects: `[]` in a `.jsonl`.
-    """
-    text = _start_of_text(head)
-    if not text.startswith(b"["):
-        return "lines"
-    first, _, rest = text.partition(b"\n")
-    if not _is_json(first):
-        return "array"
-    line_based = re.search(r"\.(jsonl|ndjson)(\.\w+)?$", file.path) is not None
-    holds_objects = first[1:].lstrip().startswith(b"{")
-    return "lines" if rest.strip() or (line_based and not holds_objects) else "array"
+def is_table_name(file: InputFile) -> bool:
+    """Whether a file is called a table of comma- or tab-separated values."""
+    return _TABLE_NAME.search(file.path) is not None and not file.is_rows
 
 
-def _start_of_text(head: bytes) -> bytes:
-    return head.removeprefix(BOM).lstrip(b" \t\r\n")
+def _of_object(head: bytes, begin: int, *, line_based: bool) -> Layout | None:
+    """The layout of one object that is made of records, or holds a list of them; None if it is neither."""
+    members = []
+    for offset, text, _, _ in split(io.BytesIO(head[begin:]).read, begin, HEAD_BYTES):
+        name, value = named(text or b"")
+        if name and value:
+            members.append((name, offset + len(text or b"") - len(value), value))
+    nested = [member for member in members if member[2].startswith((b"{", b"["))]
+    if members and all(value.startswith(b"{") for _, _, value in members):
+        return Layout(container="members", begin=begin, line_based=line_based)
+    if len(nested) == 1 and nested[0][0] == b'"data"' and _LIST_OF_OBJECTS.match(nested[0][2]):
+        start = nested[0][1]
+        return Layout(container="array", begin=start + 1, before=head[begin - 1 : start], line_based=line_based)
+    return None
+
+
+def _has_own_line(lines: list[bytes]) -> bool:
+    """Whether one of these lines is a JSON object that cannot be a part of one value that goes over the lines."""
+    before = b"}"
+    for line in lines:
+        text = line.strip(SPACE)
+        if text.startswith(b"{") and not before.endswith((b"[", b",", b":")) and _is_json(text):
+            return True
+        before = text or before
+    return False
+
+
+def _start(head: bytes) -> int:
+    """Where the text starts, past a byte order mark and white space."""
+    text = head.removeprefix(BOM)
+    return len(head) - len(text.lstrip(SPACE))
 
 
 def _is_json(line: bytes) -> bool:

@@ -1,41 +1,27 @@
-"""Stored bytes -> decompressed text, with every failure turned into an error that names the file."""
+"""Stored files as streams: opened with every failure as an error that names the file, and watched as they are read."""
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import io
 import os
-import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Literal, TypeAlias, cast
+from typing import BinaryIO
 
-import pyarrow as pa
-
-from ismpack.errors import InputError, Location
+from ismpack.errors import InputError, Location, OutputError
 from ismpack.sources.inputs import InputFile
 
-Compression: TypeAlias = Literal["gzip", "zstd"]
-
-_MAGIC: tuple[tuple[re.Pattern[bytes], Compression], ...] = (
-    (re.compile(rb"\x1f\x8b"), "gzip"),
-    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),  # a frame, or a skippable frame before it
-)
-_BUFFER_BYTES = 1 << 20
-
-
-def compression_of(head: bytes) -> Compression | None:
-    """The compression that a file's first stored bytes announce, whatever its name says."""
-    return next((compression for magic, compression in _MAGIC if magic.match(head)), None)
+BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
-def open_stored(file: InputFile, *, stored_bytes: int | None = None) -> Iterator[io.FileIO]:
+def open_stored(file: InputFile, path: str | None = None, *, stored_bytes: int | None = None) -> Iterator[io.FileIO]:
     """Open a file's stored bytes, unbuffered.
 
     Args:
         file: The file.
+        path: What to open instead of the file itself: what was made of it.
         stored_bytes: The size it must have.
 
     Raises:
@@ -44,7 +30,7 @@ def open_stored(file: InputFile, *, stored_bytes: int | None = None) -> Iterator
     """
     location = Location(path=file.path)
     try:
-        with open(file.open_path, "rb", buffering=0) as stored:  # noqa: PTH123 - open_path is no Path
+        with open(path or file.open_path, "rb", buffering=0) as stored:  # noqa: PTH123 - open_path is no Path
             before = os.fstat(stored.fileno())
             if stored_bytes not in (None, before.st_size):
                 raise changed(file)
@@ -57,24 +43,6 @@ def open_stored(file: InputFile, *, stored_bytes: int | None = None) -> Iterator
         raise changed(file)
 
 
-@contextmanager
-def open_text(
-    file: InputFile, compression: Compression | None, *, stored_bytes: int | None = None
-) -> Iterator[BinaryIO]:
-    """Open a file's text, decompressed as it is read: all gzip members and all zstd frames, one after the other.
-
-    Raises:
-        InputError: As `open_stored`; also `input-truncated`: the compressed data ends early or is corrupt.
-    """
-    with open_stored(file, stored_bytes=stored_bytes) as stored:
-        try:
-            yield _decompressed(stored, compression)
-        except (EOFError, zlib.error, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's failure, not the data's
-            raise _damaged(file, compression, error) from error
-
-
 def changed(file: InputFile) -> InputError:
     """The error for a file that is not the one that was scanned."""
     return InputError(
@@ -85,28 +53,81 @@ def changed(file: InputFile) -> InputError:
     )
 
 
-def _decompressed(stored: io.FileIO, compression: Compression | None) -> BinaryIO:
-    raw: io.RawIOBase = stored
-    if compression == "gzip":
-        # As fast as Arrow's reader (the same zlib), and zero padding after the last member is accepted.
-        raw = cast("io.RawIOBase", gzip.GzipFile(fileobj=stored))
-    elif compression == "zstd":
-        # Arrow refuses a cut stream; python-zstandard takes it for a complete one.
-        raw = pa.CompressedInputStream(pa.PythonFile(stored, "r"), compression)
-    return io.BufferedReader(raw, _BUFFER_BYTES)
-
-
-def _damaged(file: InputFile, compression: Compression | None, error: Exception) -> InputError:
-    if "too much memory" in str(error):
-        return InputError(
-            f"{file.path} is zstd data with a window above 128 MB",
-            code="input-unreadable",
-            location=Location(path=file.path),
-            hint="Compress it again without --long, or with --long=27 at most.",
-        )
-    return InputError(
-        f"{file.path} is {compression} data that ends early or is corrupt: {error}",
-        code="input-truncated",
-        location=Location(path=file.path),
-        hint="Fetch or compress the file again; nothing of it was used.",
+def unwritable(file: InputFile, error: OSError) -> OutputError:
+    """The error for what is made of a file and cannot be written."""
+    return OutputError(
+        f"cannot write what is read from {file.path} to a temporary file: {error.strerror or error}",
+        code="os-error",
+        hint="Set TMPDIR to a folder with room for the decompressed text.",
     )
+
+
+def part_of(stream: BinaryIO, size: int) -> Callable[[int], bytes]:
+    """Reads at most `size` bytes from where the stream stands."""
+    left = size
+
+    def read(count: int) -> bytes:
+        nonlocal left
+        block = stream.read(min(count, left))
+        left -= len(block)
+        return block
+
+    return read
+
+
+class Pass:
+    """One pass over a stream from its start: digests it, and looks for a key, while somebody else reads it.
+
+    Args:
+        stream: The stream.
+        key: Bytes to look for.
+        digested: Whether the digest is wanted.
+
+    Attributes:
+        offset: Bytes read so far.
+        found: Whether the key was among them.
+        first_newline: Where the first newline is, apart from what was skipped.
+    """
+
+    def __init__(self, stream: BinaryIO, key: bytes | None = None, *, digested: bool = True) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256() if digested else None
+        self._key = key
+        self._block = b""
+        self._end_of_block = b""
+        self.offset = 0
+        self.found = False
+        self.first_newline: int | None = None
+
+    def read(self, count: int) -> bytes:
+        """The next bytes; b"" at the end."""
+        block = self._stream.read(count)
+        if self._digest:
+            self._digest.update(block)
+        if self.first_newline is None and (place := block.find(b"\n")) >= 0:
+            self.first_newline = self.offset + place
+        self.offset += len(block)
+        self._block = block
+        if self._key and not self.found:
+            reach = len(self._key)
+            self.found = self._key in block or self._key in self._end_of_block + block[:reach]
+            self._end_of_block = (self._end_of_block + block[-reach:])[-reach:]
+        return block
+
+    def skip(self, offset: int) -> None:
+        """Read on up to an offset."""
+        while self.offset < offset and self.read(min(BLOCK_BYTES, offset - self.offset)):
+            pass
+        self.first_newline = None
+
+    def rest(self, offset: int) -> Iterator[bytes]:
+        """What stands from an offset in the block that was read last, and all that follows."""
+        block = self._block[len(self._block) - (self.offset - offset) :]
+        while block:
+            yield block
+            block = self.read(BLOCK_BYTES)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what was read; empty if it was not wanted."""
+        return self._digest.hexdigest() if self._digest else ""

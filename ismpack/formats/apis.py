@@ -1,7 +1,0 @@
-"""Formats to come."""
-
-from __future__ import annotations
-
-from ismpack.formats.format import Format
-
-API_FORMATS: tuple[Format, ...] = ()

@@ -1,0 +1,128 @@
+"""The chat format: a list of messages with role and content, as OpenAI began it and nearly everybody writes it.
+
+Anthropic, Bedrock, Cohere, Mistral, Gemini's tuning and ms-swift differ in role words, in the parts of a content and in
+what stands around the messages; all of that is read here, so that one format is all there is to detect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ismpack.data import Conversation, Json
+from ismpack.errors import RecordError
+from ismpack.formats.format import Format
+from ismpack.formats.message import Dialect, parse_message, parse_messages, text_paths
+from ismpack.formats.parts import Placed
+from ismpack.formats.record import AROUND_KEYS, conversation, message_list
+from ismpack.formats.shapes import objects
+from ismpack.formats.verdicts import VERDICT_KEYS, refuse_undesired
+
+DIALECT = Dialect(
+    role_key="role",
+    content_key="content",
+    roles={
+        "system": "system",
+        "developer": "developer",
+        "user": "user",
+        "assistant": "assistant",
+        "tool": "tool",
+        "function": "tool",
+        "model": "assistant",  # Gemini's tuning data
+        "System": "system",  # Cohere's tuning data, with User and Chatbot
+        "User": "user",
+        "Chatbot": "assistant",
+        "tool_call": "assistant",  # ms-swift, with tool_response
+        "tool_response": "tool",
+    },
+    call_roles=frozenset(("tool_call",)),
+)
+
+
+def chat(record: dict[str, Json], path: str = "$", answer: Sequence[Placed] = ()) -> Conversation:
+    """The conversation of an object with `messages`.
+
+    Args:
+        record: The object.
+        path: Its JSON path.
+        answer: Messages that follow, where the answer stands outside the object.
+    """
+    items = message_list(record.get("messages"), f"{path}.messages")
+    asked = parse_messages(items, f"{path}.messages", DIALECT)
+    where = text_paths(items, f"{path}.messages", DIALECT)
+    if not answer:
+        return conversation(record, asked, where, path=path)
+    return conversation(
+        record,
+        [*asked, *(message for _, message in answer)],
+        lambda index: where(index) if index < len(asked) else answer[index - len(asked)][0],
+        path=path,
+    )
+
+
+def answer_at(item: Json, path: str) -> list[Placed]:
+    """An answer that is one message at `path`.
+
+    Raises:
+        RecordError: `bad-message` if it is not the assistant's, or whatever is wrong with it.
+    """
+    messages = parse_message(item, path, DIALECT)
+    if any(message.role != "assistant" for message in messages):
+        raise RecordError("the answer is not an assistant's message", code="bad-message", json_path=f"{path}.role")
+    return [(f"{path}.content", message) for message in messages]
+
+
+def _parse(record: dict[str, Json]) -> Conversation:
+    """A log of Anthropic's API has the answer beside the messages, as `content` with a `stop_reason`."""
+    refuse_undesired(record)
+    content = record.get("content")
+    if record.get("stop_reason") is None or not isinstance(content, str | list):
+        return chat(record)
+    answer = answer_at({"role": "assistant", "content": content}, "$")
+    asked = chat(record)
+    if asked.messages[-1].role == "assistant":
+        raise RecordError(
+            "the messages end with an assistant message, and content holds one more",
+            code="bad-messages",
+            json_path="$.content",
+            hint="Join a prefilled answer and its continuation, or remove one of the two.",
+        )
+    return chat(record, answer=answer)
+
+
+MESSAGES = Format(
+    name="messages",
+    title="OpenAI chat and its relatives: messages with role and content, tool calls, reasoning and loss flags",
+    keys={"messages": objects("role", also=("content",))},
+    without=("ans_id",),
+    optional=(*AROUND_KEYS, *VERDICT_KEYS, "toolConfig", "content", "stop_reason"),
+    datasets=(
+        "OpenAI chat fine-tuning",
+        "Anthropic Messages API",
+        "Amazon Bedrock conversation",
+        "Cohere fine-tuning",
+        "Gemini tuning as messages",
+        "Mistral fine-tuning",
+        "Together",
+        "Fireworks",
+        "gpt-oss (Harmony)",
+        "Multilingual-Thinking",
+        "ms-swift agent",
+        "UltraChat-200k",
+        "No Robots",
+        "SmolTalk",
+        "SmolTalk2",
+        "Tulu 2",
+        "Tulu 3",
+        "AM-DeepSeek-R1",
+        "OpenR1-Math",
+        "Mixture-of-Thoughts",
+        "Nemotron post-training",
+    ),
+    example={
+        "messages": [
+            {"role": "user", "content": "What is the capital of Peru?"},
+            {"role": "assistant", "content": "Lima."},
+        ]
+    },
+    parse=_parse,
+)
