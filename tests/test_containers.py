@@ -428,12 +428,18 @@ def test_rows_count_from_the_one_after_the_header(tmp_path: Path) -> None:
     assert "1 cells, the header 2" in str(items[3])
 
 
+def test_one_column_may_have_no_name_as_the_index_of_pandas(tmp_path: Path) -> None:
+    content = b",instruction,output\n0,Name a tree.,An oak.\n"
+    assert found(tmp_path, content, "x.csv") == [{"": "0", "instruction": "Name a tree.", "output": "An oak."}]
+
+
 @pytest.mark.parametrize(
     ("header", "words"),
     [
         ("a,b,a", "'a' comes twice"),
-        ("a,,b", "column 2 has no name"),
-        (",", "column 1 has no name"),
+        ("a,,b,", "several columns, or the only one, have no name"),
+        (",", "several columns, or the only one, have no name"),
+        ("", "several columns, or the only one, have no name"),
         ('a,"b', "never closed"),
         ('"a"b', "goes on after its closing quote"),
         ("a\rb\r1", "lone CR"),

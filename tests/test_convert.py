@@ -417,6 +417,21 @@ def test_a_run_that_dropped_every_record_says_so_and_lists_none(convert: Convert
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
+def test_unwanted_answers_are_left_out_and_counted_not_rejected(convert: Convert, tmp_path: Path) -> None:
+    pairs = [{"prompt": "Name a tree.", "completion": "Oak.", "label": label} for label in (True, False, False)]
+    path = tmp_path / "kto.jsonl"
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    report = convert(str(path))
+    totals = report.totals
+    assert (totals.records, totals.conversations, totals.rejected, totals.dropped_by_option) == (3, 1, 0, 2)
+    assert report.warnings["undesired"] == 2
+    assert "left out                    2   undesired 2" in str(report)
+    path.write_text(json.dumps(pairs[1]), encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        convert(str(path), overwrite=True)
+    assert caught.value.hint == "None was rejected: they mark their own answers as unwanted."
+
+
 def test_an_empty_directory_is_filled_and_a_linked_building_place_is_not_cleared(
     convert: Convert, samples: list[str], tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def command(ctx: click.Context, /, inputs: tuple[str, ...], as_json: bool, **opt
 
         screen = Screen(width=shutil.get_terminal_size().columns, color=console.stdout_color)
         click.echo(survey_text(found, screen))
-    ctx.exit(1 if found.refused or not found.records else 0)
+    ctx.exit(0 if found.ok else 1)
 
 
 def _list_formats(*, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ismpack.cli.console import printable
+from ismpack.errors import UNDESIRED
 from ismpack.view import Screen, message_lines
 from ismpack.view.screen import BOLD, YELLOW, counted
 
@@ -21,7 +22,8 @@ def survey_text(found: Survey, screen: Screen) -> str:
     for name, records in found.formats.items():
         lines += ["", screen.paint(f"{name}  {counted(records, 'record')}", BOLD), *_example(found, name, screen)]
     for code, records in found.refused.items():
-        lines += ["", screen.paint(f"refused: {code}  {counted(records, 'record')}", BOLD, YELLOW)]
+        fate = "left out" if code == UNDESIRED else "refused"
+        lines += ["", screen.paint(f"{fate}: {code}  {counted(records, 'record')}", BOLD, YELLOW)]
         lines += _example(found, code, screen)
     return "\n".join(lines)
 

@@ -120,7 +120,9 @@ class Partition:
         self._report()
         self.tally.rejected.sort(key=lambda entry: entry[0])
         options = self._toolkit.options
-        return pack(_concatenate(self._batches), options.max_length, options.packing, seed)
+        batch = _concatenate(self._batches)
+        self._batches.clear()  # the tokens are held twice while they are packed; not three times
+        return pack(batch, options.max_length, options.packing, seed)
 
     def _take(self, record: Record) -> None:
         try:

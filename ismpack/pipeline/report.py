@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ismpack.errors import UNDESIRED
 from ismpack.manifest import Manifest, Totals
 
 WARNINGS: dict[str, str] = {
@@ -22,7 +23,7 @@ WARNINGS: dict[str, str] = {
     "stop-token-inferred": "conversations with an answer closed by a token that is not listed as stop token",
     "tree-reply-unused": "replies of reply trees that lie beside the way that is taken",
     "trailing-query-dropped": "conversations that end in messages after the last answer; these are left out",
-    "undesired": "records that mark their own answer as unwanted (a label, a vote); they are left out",
+    UNDESIRED: "records that mark their own answer as unwanted (a label, a vote); they are left out",
     "unowned-template-text": "conversations with template text in a query that no message owns (type user)",
 }
 """Every warning code, and what its count counts."""
@@ -104,7 +105,11 @@ class ConvertReport:
         if t.rejected:
             lines.append(f"  rejected       {t.rejected:>14,}   {_counts(self.rejected)}")
         if t.dropped_by_option:
-            lines.append(f"  dropped        {t.dropped_by_option:>14,}   by --overlong drop")
+            undesired = self.warnings.get(UNDESIRED, 0)
+            why = {UNDESIRED: undesired, "--overlong drop": t.dropped_by_option - undesired}
+            lines.append(
+                f"  left out       {t.dropped_by_option:>14,}   {_counts({k: n for k, n in why.items() if n})}"
+            )
         if self.warnings:
             lines.append(f"  warnings       {'':>14}   {_counts(self.warnings)}")
         if not self.unchanged:

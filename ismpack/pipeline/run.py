@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ismpack.checks import verify
-from ismpack.errors import InternalError, RunError, UsageError
+from ismpack.errors import UNDESIRED, InternalError, RunError, UsageError
 from ismpack.options import ConvertOptions
 from ismpack.pipeline.identity import finished_dataset, identity, refuse_foreign_files
 from ismpack.pipeline.inputs import input_files, typed_inputs
@@ -111,7 +111,9 @@ def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target
     too_many = rejected > _TOLERATED_REJECTS and rejected > options.max_rejected * tally.records
     if tally.conversations and not too_many:
         return
-    hint = "None was rejected: --overlong drop left them out"
+    undesired = tally.warnings[UNDESIRED]
+    why = "they mark their own answers as unwanted" if undesired == tally.dropped else "--overlong drop left them out"
+    hint = f"None was rejected: {why}"
     if rejected:
         beside = _rejected_beside(target)
         beside.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ismpack.data import Conversation, Record
-from ismpack.errors import RecordError
+from ismpack.errors import UNDESIRED, RecordError
 from ismpack.formats import AUTO, PLAIN_FORMAT, chosen_format, to_conversation
 from ismpack.pipeline.inputs import input_files, records, typed_inputs
 from ismpack.pipeline.plan import make_plan
@@ -40,7 +40,7 @@ class Survey:
         records: Records read; a reply tree is one.
         blank_lines: Lines without a record.
         formats: Format -> records that are read as it.
-        refused: Reject code -> records that are not read.
+        refused: Reject code -> records that are not read; `undesired` ones would be left out, not rejected.
         examples: Format or reject code -> the first such record.
     """
 
@@ -49,6 +49,11 @@ class Survey:
     formats: Mapping[str, int]
     refused: Mapping[str, int]
     examples: Mapping[str, Example]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are records, and none would be rejected."""
+        return self.records > 0 and not self.refused.keys() - {UNDESIRED}
 
 
 def survey(

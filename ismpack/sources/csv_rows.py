@@ -140,7 +140,8 @@ def columns_of(file: InputFile, header: bytes | RecordError | None, dialect: Dia
     """The names of a table's columns.
 
     Raises:
-        InputError: `bad-table`: the header cannot be read, or a name is empty or comes twice.
+        InputError: `bad-table`: the header cannot be read, a name comes twice, or several are empty. One may be: pandas
+            writes its index so.
     """
     try:
         if header is None:
@@ -150,8 +151,8 @@ def columns_of(file: InputFile, header: bytes | RecordError | None, dialect: Dia
         columns = cells_of(header, dialect)
     except RecordError as error:
         raise _bad_header(file, error.message, error.hint) from None
-    if "" in columns:
-        raise _bad_header(file, f"column {columns.index('') + 1} has no name", "Name it, or leave the column out.")
+    if columns.count("") > 1 or not any(columns):
+        raise _bad_header(file, "several columns, or the only one, have no name", "Name them, or leave them out.")
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise _bad_header(file, f"the name {twice!r} comes twice", "Rename all but one of these columns.")
