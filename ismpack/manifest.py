@@ -64,8 +64,8 @@ class Totals:
         blank_lines: Lines with nothing but white space.
         conversations: Records that became at least one sample.
         rejected: Records listed in rejected.jsonl.
-        dropped_by_option: Records left out because an option says so (`--overlong drop`), or because they mark their own
-            answer as unwanted (counted as `undesired` in the warnings as well).
+        dropped_by_option: Records left out because an option says so (`--overlong drop`), or because they mark their
+            own answer as unwanted (these are counted as `undesired` in the warnings as well).
         samples: Tokenized conversations (more than `conversations` when rewritten ones are split).
         turns: (query, answer) pairs.
         tokens: Tokens stored.

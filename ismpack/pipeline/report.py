@@ -106,7 +106,7 @@ class ConvertReport:
             lines.append(f"  rejected       {t.rejected:>14,}   {_counts(self.rejected)}")
         if t.dropped_by_option:
             undesired = self.warnings.get(UNDESIRED, 0)
-            why = {UNDESIRED: undesired, "--overlong drop": t.dropped_by_option - undesired}
+            why = {UNDESIRED: undesired, "by --overlong drop": t.dropped_by_option - undesired}
             lines.append(
                 f"  left out       {t.dropped_by_option:>14,}   {_counts({k: n for k, n in why.items() if n})}"
             )
