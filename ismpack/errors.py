@@ -97,6 +97,9 @@ CODES: dict[str, str] = {
     "internal": "ismpack broke one of its own rules.",
 }
 
+_MAX_WORDS = 1000
+"""Characters of a message, a hint or a path: rejects tell of a record, they do not repeat it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
@@ -128,6 +131,11 @@ class Location:
         return f"{self.path}{position}" + (f"  {self.json_path}" if self.json_path else "")
 
 
+def _shortened(text: str) -> str:
+    """A text that may quote a record, no longer than a few lines."""
+    return text if len(text) <= _MAX_WORDS else f"{text[:_MAX_WORDS]}…"
+
+
 class IsmpackError(Exception):
     """Base of every error this package raises on purpose.
 
@@ -143,11 +151,11 @@ class IsmpackError(Exception):
     def __init__(self, message: str, *, code: str, location: Location | None = None, hint: str | None = None) -> None:
         if code not in CODES:
             raise ValueError(f"error code {code!r} is not listed in ismpack.errors.CODES")
-        super().__init__(message)
-        self.message = message
+        self.message = _shortened(message)
+        super().__init__(self.message)
         self.code = code
         self.location = location
-        self.hint = hint
+        self.hint = _shortened(hint) if hint else None
 
     def __str__(self) -> str:
         where = f" ({self.location})" if self.location else ""
@@ -181,7 +189,7 @@ class RecordError(IsmpackError):
         hint: str | None = None,
     ) -> None:
         super().__init__(message, code=code, location=location, hint=hint)
-        self.json_path = json_path
+        self.json_path = _shortened(json_path) if json_path else None
 
     def at(self, location: Location) -> RecordError:
         """The same error with the record's location filled in."""

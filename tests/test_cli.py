@@ -316,8 +316,8 @@ refused: unknown-format  1 record
   first: mixed.jsonl:1
   $: no known format has the keys of this record; it has "dialog" (a list of
   objects with "speaker", "text")
-  hint: The nearest format is dailydialog, with the keys dialog; `ismpack
-  formats` lists what is recognised.
+  hint: It has the keys of format dailydialog, but dialog is not list of texts.
+  --map describes another one; `ismpack formats` lists all.
 
 refused: ambiguous-format  1 record
   first: mixed.jsonl:4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -20,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ismpack.data import Conversation, Json, Message, Record
-from ismpack.errors import InputError, IsmpackError, OutputError, RecordError
+from ismpack.errors import InputError, IsmpackError, Location, OutputError, RecordError
 from ismpack.sources import Chunk, InputFile, Scan, expand, read, scan
 from ismpack.sources.compression import decompress
-from ismpack.sources.csv_rows import cells_of, dialect_of, read_rows
+from ismpack.sources.csv_rows import UnclosedRowError, cells_of, dialect_of, read_rows
 from ismpack.sources.structure import elements, split
 
 # ---------------------------------------------------------------------------------------------------------- fixtures
@@ -173,6 +174,107 @@ def test_one_object_that_holds_no_records_or_does_not_close_is_refused(
     assert (error.code, words in error.message) == (code, True), error
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "code"),
+    [
+        ("x.jsonl", f'{{"a": {{"x": "{LONG}', "invalid-json"),
+        ("x.jsonl", f'{{"data": [{{"x": "{LONG}"}}', "invalid-json"),
+        ("x.ndjson.xz", f'[{{"x": "{LONG}"}}', "invalid-json"),
+        ("x.JSONL.gz", f'{{"a": {{"x": "{LONG}"}}, "b": {{"c": 1}}}}]', "invalid-json"),
+        ("x.jsonl", f'{{"a": {{"x": "{LONG}"}}]', "invalid-json"),
+        ("x.jsonl", f'[{{"x": "{LONG}"}}]}}', "invalid-json"),
+        ("x.jsonl", f'[{{"x": "{LONG}"}}] x', "invalid-json"),
+        ("x.jsonl", f'{{"data": [{{"x": "{LONG}"}}], "more": [1]}}', None),
+        ("x.jsonl", '[{"x": "short"}', "invalid-json"),
+        ("x.jsonl", '{"a": {"x": "short', "invalid-json"),
+    ],
+)
+def test_a_bad_first_line_of_a_line_based_file_is_one_bad_line(
+    tmp_path: Path, name: str, first: str, code: str | None
+) -> None:
+    good = [{"n": number, "text": "y" * 70_000} for number in range(3)]
+    content = "".join(f"{line}\n" for line in (first, *map(json.dumps, good)))
+    scanned = scan_bytes(tmp_path, content, name)
+    assert scanned.container == "lines"
+    items = [brief(item) for item in read_all(scanned)]
+    assert items[1:] == good
+    assert items[0] == (code or json.loads(first))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("x.json", f'[{{"x": "{LONG}"}}\n{{"n": 1}}\n', "input-truncated"),
+        ("x.jsonl", f'[{{"x": "{LONG}"}}, {{"n": 1}}, ', "input-truncated"),
+        ("x.jsonl", f'[\n{{"x": "{LONG}"}},\n{{"n": 1}}\n', "input-truncated"),
+        ("x.jsonl", '[{"x": 1},\n{"n": 1},\n', "input-truncated"),
+        ("x.jsonl", '{"data": [\n{"x": 1},\n{"n": 1},\n', "input-truncated"),
+    ],
+)
+def test_a_value_over_several_lines_that_is_cut_is_refused_whatever_the_name(
+    tmp_path: Path, name: str, content: str, code: str
+) -> None:
+    assert refusal(scan_bytes, tmp_path, content, name).code == code
+
+
+def test_an_array_in_a_line_based_file_is_read_as_one(tmp_path: Path) -> None:
+    for content in (f'[{{"x": "{LONG}"}}, {{"n": 1}}]', f'[{{"x": "{LONG}"}},\n{{"n": 1}}]\n'):
+        scanned = scan_bytes(tmp_path, content, "x.jsonl")
+        assert (scanned.container, len(read_all(scanned))) == ("array", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [
+        ("export.csv.jsonl", "lines"),
+        ("export.tsv.json.gz", "lines"),
+        ("export.csv.ZST", "csv"),
+        ("UP.TSV.bz2", "csv"),
+        ("UP.JSONL", "lines"),
+        ("UP.NDJSON.XZ", "lines"),
+        ("up.jsonl.json", "members"),
+    ],
+)
+def test_only_the_last_ending_and_that_of_a_compression_count_in_any_case(
+    tmp_path: Path, name: str, container: str
+) -> None:
+    assert scan_bytes(tmp_path, '{"a": {"n": 1}}\n', name).container == container
+
+
+# --------------------------------------------------------------------------------------------------- ends of blocks
+
+
+def ends_at(begin: str, length: int) -> str:
+    """A record after `begin`, as long as is needed for `length` bytes in all."""
+    return f'{begin}{{"n": "{"x" * (length - len(begin) - 9)}"}}'
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("off", [-1, 0, 1])
+@pytest.mark.parametrize(("before", "closing"), [("[", "]"), ('{"a":', "}"), ('{"data": [', "]}")])
+@pytest.mark.parametrize("over_lines", [False, True])
+def test_text_after_a_bracket_that_closes_at_the_end_of_a_block_is_read(
+    tmp_path: Path, blocks: int, off: int, before: str, closing: str, over_lines: bool
+) -> None:
+    begin = len(before) if before.endswith("[") else 1
+    first = "1" if before.endswith("[") else ""
+    head = before + ('{"n": 1},' if first else '{"n": 1},"b":') + ("\n" if over_lines else "")
+    content = ends_at(head, begin + blocks * (1 << 18) - 1 + off) + closing
+    assert content[begin + blocks * (1 << 18) - 1 + off] == closing[0]
+    scanned = scan_bytes(tmp_path, content, "x.json")
+    assert len(read_all(scanned)) == 2
+    assert (scanned.text_bytes, scanned.sha256) == (len(content), hashlib.sha256(content.encode()).hexdigest())
+    more = content + "\nthis is not JSON {{{{\n" + '{"n": 2}\n' * 5
+    if over_lines:
+        assert refusal(scan_bytes, tmp_path, more, "x.json").code == "input-not-json"
+        return
+    scanned = scan_bytes(tmp_path, more, "x.json")
+    assert scanned.sha256 == hashlib.sha256(more.encode()).hexdigest()
+    items = [brief(item) for item in read_all(scanned)]
+    assert len(items) == 7
+    assert items[1:] == ["invalid-json"] + [{"n": 2}] * 5
+
+
 # ------------------------------------------------------------------------------------------------ members of objects
 
 
@@ -217,7 +319,7 @@ def test_a_member_beyond_the_limit_spoils_itself_only(tmp_path: Path) -> None:
 ARRAY = b'\xef\xbb\xbf [ {"a": "],[\\"{\\\\"} ,\n {"a": [{}, [1]]}, oops,, {"a": "\xff"},[],{"a": 1} , ]\n '
 MEMBERS = b' {"a": {"n": "}\\\\"},\n"\\u0061":{"n": [1, {}]}, "b" :\t{}, "c": {"n": 3}, "": {}, no}\n'
 DATA = b'{"v": "[{", "data" : [{"a": "]"},{"a": 2} ,\n {"a": 3}], "end": -1e5}\n'
-TABLE = b'\xef\xbb\xbfone,"tw""o"\r\n1,2\n"a\r\n,""b""\n",\n\n\r\n"",x"y\n3\n4,5,6\n\xff,7\n"8"9,1\n10,"z"\r\n"never, closed\n1,2\n'
+TABLE = b'\xef\xbb\xbfone,"tw""o"\r\n1,2\n"a\r\n,""b""\n",\n\n\r\n"",x"y\n3\n4,5,6\n\xff,7\n"8"9,1\n10,"z"\r\n"never, closed\n'
 LINES = b'{"a": 1}\n\n\n{"a": "' + b"x" * 40 + b'"}\r\nbad\n{"a": 2}\n  \n{"a": 3}'
 
 
@@ -373,7 +475,7 @@ def test_a_row_beyond_the_limit_spoils_itself_only() -> None:
         ("a,1\n" + "b" * 11 + "\ne,2", [["a", "1"], None, ["e", "2"]]),
         ("a,1\n" + "b" * 10 + "\r\ne,2", [["a", "1"], ["b" * 10], ["e", "2"]]),
         ('a,1\nb"c,' + "x" * 20 + '"\n"e",2', [["a", "1"], None, ["e", "2"]]),
-        ('a,1\n"' + "b,\n" * 20, [["a", "1"], None]),
+        ('a,1\n"' + "b,\n" * 20, [["a", "1"], "bad-table"]),
         ("a,1\n" + "b" * 20, [["a", "1"], None]),
     ):
         for block_bytes in (1, 2, 3, 7, 1000):
@@ -426,6 +528,61 @@ def test_rows_count_from_the_one_after_the_header(tmp_path: Path) -> None:
     ]
     assert items[3] is not None
     assert "1 cells, the header 2" in str(items[3])
+
+
+@pytest.mark.parametrize("compress", [None, gzip.compress])
+def test_a_quote_that_takes_in_more_lines_than_its_own_refuses_the_file(
+    tmp_path: Path, compress: Callable[[bytes], bytes] | None
+) -> None:
+    content = b"q,a\n" + b"1,2\n" * 500 + b'q,"stray\n' + b"1,2\n" * 9_500
+    for chunk_bytes in (100, 1 << 20):
+        error = refusal(scan_bytes, tmp_path, compress(content) if compress else content, "x.csv", chunk_bytes)
+        assert isinstance(error, InputError)
+        assert (error.code, error.location) == (
+            "bad-table",
+            Location(path=str(tmp_path / "x.csv"), index=500, byte_offset=2004),
+        )
+        assert error.message == (
+            f"row 500 of {tmp_path}/x.csv (byte 2,004) opens a quote that is never closed,"
+            " and so takes in the 9,500 lines after its first"
+        )
+        assert 'written twice: "say ""hi"""' in (error.hint or "")
+
+
+def test_a_long_row_whose_quote_is_never_closed_refuses_the_file_too() -> None:
+    dialect = dialect_of(InputFile(index=0, path="x.csv", name="x.csv", open_path="x.csv"))
+    text = b'a,1\nb,"' + b"c,\n" * 20
+    for block_bytes in (1, 7, 1000):
+        *_, (offset, row) = read_rows(io.BytesIO(text).read, 0, 10, dialect, block_bytes=block_bytes)
+        assert isinstance(row, UnclosedRowError)
+        assert (offset, row.lines) == (4, 20)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\r\n"])
+def test_a_last_row_whose_quote_is_not_closed_is_one_bad_row(tmp_path: Path, end: str) -> None:
+    assert found(tmp_path, f'q,a\n1,2\n3,"stray{end}', "x.csv") == [{"q": "1", "a": "2"}, "bad-table"]
+
+
+def test_a_row_that_goes_on_after_its_closing_quote_tells_how_many_lines_it_takes_in(tmp_path: Path) -> None:
+    items = read_all(scan_bytes(tmp_path, 'q,a\n1,"stray\n3,4\n5,"6\n7,8\n"9"x,10\n', "x.csv"))
+    assert [brief(item) for item in items] == ["bad-table", {"q": "7", "a": "8"}, "bad-table"]
+    assert [item.message for item in items if isinstance(item, RecordError)] == [
+        "cell 2 of the row, which takes in 3 lines, goes on after its closing quote",
+        "cell 1 of the row goes on after its closing quote",
+    ]
+
+
+def test_a_long_name_is_shortened_in_messages(tmp_path: Path) -> None:
+    name, short = "k" * 100, f"'{'k' * 40}…'"
+    header = refusal(scan_bytes, tmp_path, f"{name},{name}\n", "x.csv")
+    assert header.message == f"the header of {tmp_path}/x.csv does not fit: the name {short} comes twice"
+    twice, member = read_all(scan_bytes(tmp_path, f'{{"{name}": {{"{name}": 1, "{name}": 2}}, "{name}": {{}}}}', "x.json"))  # fmt: skip
+    assert isinstance(twice, RecordError)
+    assert twice.message == f"an object has the key {short} more than once"
+    assert isinstance(member, RecordError)
+    assert member.message == f"the name {short} stands twice in the object"
+    beside = refusal(scan_bytes, tmp_path, f'{{"data": [\n{{}}], "{name}": []}}', "x.json")
+    assert beside.message.endswith(f"beside its list of records it has {short}, which is no plain value")
 
 
 def test_one_column_may_have_no_name_as_the_index_of_pandas(tmp_path: Path) -> None:

@@ -137,14 +137,52 @@ def test_an_unknown_format_lists_the_keys_and_the_nearest_format() -> None:
         '"id" (a number), "meta" (null)'
     )
     assert error.hint == (
-        "The nearest format is alpaca, with the keys instruction and output; "
-        "`ismpack formats` lists what is recognised."
+        "The nearest format is alpaca, with the keys instruction and output. "
+        "--map describes another one; `ismpack formats` lists all."
     )
 
 
 def test_an_unknown_format_far_from_all_names_none() -> None:
-    assert refusal({"xyz": 1}).hint == "`ismpack formats` lists what is recognised."
+    assert refusal({"xyz": 1}).hint == "--map describes another one; `ismpack formats` lists all."
     assert refusal({}).message == "no known format has the keys of this record; it has none"
+
+
+def test_a_record_with_the_keys_of_a_format_but_other_values_is_told_which() -> None:
+    error = refusal({"dialog": [{"who": "a", "said": "Hi"}]})
+    assert error.code == "unknown-format"
+    assert error.message.endswith('it has "dialog" (a list of objects with "who", "said")')
+    assert error.hint is not None
+    assert error.hint.startswith("It has the keys of format dailydialog, but dialog is not list of texts. ")
+
+
+def test_any_number_and_length_of_keys_is_told_in_a_few_lines() -> None:
+    for record in ({f"id{number}": 1 for number in range(100_000)}, {"k" * 1_000_000: 1}):
+        error = refusal(record)
+        assert error.code == "unknown-format"
+        assert len(error.message) <= 1001
+
+
+def test_a_list_may_be_written_as_an_object_of_lists() -> None:
+    listed: Json = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
+    columns: Json = {"conversations": {"from": ["human", "gpt"], "value": ["Hi", "Hello"]}}
+    assert to_conversation(columns) == to_conversation(listed)
+    error = refusal({"conversations": {"from": ["human", "gpt"], "value": ["Hi"]}})
+    assert (error.code, error.message) == ("bad-messages", 'the lists "from" and "value" differ in length')
+
+
+def test_null_is_not_having_inside_of_lists_too() -> None:
+    record: Json = {
+        "conversations": [
+            {"from": None, "value": None, "role": "user", "content": "Hi"},
+            {"from": None, "value": None, "role": "assistant", "content": "Hello"},
+        ]
+    }
+    assert to_conversation(record)[0] == "conversations-messages"
+
+
+def test_an_empty_value_does_not_keep_a_format_away() -> None:
+    for empty in (None, "", [], {}):
+        assert to_conversation({"problem": "1 + 1?", "solution": "2", "generations": empty})[0] == "problem-solution"
 
 
 def test_many_or_long_keys_are_shortened() -> None:

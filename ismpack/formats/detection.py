@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 
 from ismpack.data import Conversation, Json
 from ismpack.errors import RecordError, UsageError
@@ -21,6 +22,14 @@ AUTO = "auto"
 """The format name that means: look at each record."""
 
 _MAX_KEYS_SHOWN = 12
+_MAX_KEYS_COMPARED = 32
+_MAX_KEY_COMPARED = 40
+"""Characters of a key; likeness takes time with the square of the length."""
+
+_NEAR = 0.75
+"""Likeness from which a format is worth naming."""
+
+_SIGNING_KEYS = frozenset(key for known in FORMATS for key in known.keys)
 _MAX_ITEM_KEYS_SHOWN = 6
 
 
@@ -39,7 +48,7 @@ def to_conversation(value: Json, chosen: Format | None = None) -> tuple[str, Con
     if chosen is not None:
         _require_keys(value, chosen)
         return chosen.name, chosen.parse(value)
-    matching = [candidate for candidate in _candidates(tuple(value)) if candidate.matches(value)]
+    matching = [candidate for candidate in _candidates(_telling(value)) if candidate.matches(value)]
     if not matching:
         raise _unknown(value)
     first, *others = matching
@@ -87,6 +96,11 @@ def format_named(name: str) -> Format | None:
     )
 
 
+def _telling(record: dict[str, Json]) -> tuple[str, ...]:
+    """The keys of a record that belong to any format, so that keys which are ids do not fill the caches."""
+    return tuple([key for key in record if key in _SIGNING_KEYS])
+
+
 @lru_cache(maxsize=4096)
 def _candidates(keys: tuple[str, ...]) -> tuple[Format, ...]:
     """The formats whose keys are all among these, in the order of the table."""
@@ -108,30 +122,44 @@ def _unknown(record: dict[str, Json]) -> RecordError:
 
     Of several whose keys are all there, the one tells why that lacks the fewest shapes.
     """
-    near = [known for known in _candidates(tuple(record)) if known.resembles(record)]
+    near = [known for known in _candidates(_telling(record)) if known.resembles(record)]
     for known in sorted(near, key=lambda known: sum(not shape.test(record[key]) for key, shape in known.keys.items())):
         try:
             known.parse(record)
         except RecordError as error:
             return error
-    nearest = max(FORMATS, key=lambda known: _likeness(record, known))
-    hint = "`ismpack formats` lists what is recognised."
-    if _likeness(record, nearest) > 0.5:
-        hint = f"The nearest format is {nearest.name}, with the keys {' and '.join(nearest.keys)}; {hint}"
     return RecordError(
         f"no known format has the keys of this record; {_keys_of(record)}",
         code="unknown-format",
         json_path="$",
-        hint=hint,
+        hint=f"{_nearest_in_words(record)}--map describes another one; `ismpack formats` lists all.",
     )
 
 
-def _likeness(record: dict[str, Json], known: Format) -> float:
-    """How near the record's keys come to those of a format, from 0 to 1."""
-    best = [
-        max((difflib.SequenceMatcher(None, key, seen.lower()).ratio() for seen in record), default=0.0)
-        for key in known.keys
-    ]
+def _nearest_in_words(record: dict[str, Json]) -> str:
+    """A sentence about the format that comes nearest, if one comes near."""
+    for known in _candidates(_telling(record)):
+        for key, shape in known.keys.items():
+            if not shape.test(record[key]):
+                return f"It has the keys of format {known.name}, but {key} is not {shape.words}. "
+    keys = [key[:_MAX_KEY_COMPARED].lower() for key in islice(record, _MAX_KEYS_COMPARED)]
+    nearest, likeness = _nearest(tuple(keys))
+    if likeness < _NEAR:
+        return ""
+    return f"The nearest format is {nearest.name}, with the keys {' and '.join(nearest.keys)}. "
+
+
+@lru_cache(maxsize=4096)
+def _nearest(keys: tuple[str, ...]) -> tuple[Format, float]:
+    """The format whose keys come nearest to these, and how near, from 0 to 1."""
+    likeness = [_likeness(keys, known) for known in FORMATS]
+    best = max(likeness)
+    return FORMATS[likeness.index(best)], best
+
+
+def _likeness(keys: tuple[str, ...], known: Format) -> float:
+    """How near keys come to those of a format, from 0 to 1."""
+    best = [max((difflib.SequenceMatcher(None, key, seen).ratio() for seen in keys), default=0.0) for key in known.keys]
     return sum(best) / len(best)
 
 

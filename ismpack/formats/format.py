@@ -17,8 +17,8 @@ class Format:
         name: Kebab-case name, as `--format` takes it.
         title: What it is, in one line.
         keys: The signature: keys that a record of this format must have, and the shape of their values.
-        without: Keys that a record of this format never has (null is not having). They tell it from a format that has
-            these keys and more, and means something else.
+        without: Keys that a record of this format never has (what is null or empty is not there). They tell it from a
+            format that has these keys and more, and means something else.
         optional: Further keys that are read.
         datasets: Public datasets, APIs or tools that write it.
         example: A small record, as JSON.
@@ -47,4 +47,4 @@ class Format:
         )
 
     def _lacks_others(self, record: dict[str, Json]) -> bool:
-        return all(record.get(key) is None for key in self.without)
+        return all(record.get(key) in (None, "", [], {}) for key in self.without)

@@ -7,17 +7,17 @@ format spreads an answer: Harmony over channels, ms-swift over a message for eac
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from msgspec import structs
 
 from ismpack.data import Json, Message, Role, ToolCall
 from ismpack.errors import RecordError
 from ismpack.formats.channels import CHANNEL_KEYS, has_channel, in_channel, is_channel_call
+from ismpack.formats.dialect import Dialect
 from ismpack.formats.flags import LOSS_FLAGS, loss_flag
 from ismpack.formats.parts import bad_content, content_parts, messages_of, not_text
-from ismpack.formats.tools import calls_in_text, function_call, tool_calls
+from ismpack.formats.tools import function_call, tool_calls
 from ismpack.formats.values import kind_of, shown
 
 REASONING_KEYS: tuple[str, ...] = ("reasoning_content", "thinking", "reasoning", "thought", "think")
@@ -26,35 +26,12 @@ REASONING_KEYS: tuple[str, ...] = ("reasoning_content", "thinking", "reasoning",
 MEDIA_KEYS: tuple[str, ...] = ("image", "images", "video", "videos", "audio", "audios")
 """Keys, of a message or a record, that hold what is not text."""
 
+_UNREAD_CALL_KEYS = ("tool_call", "tool_uses", "tool_output", "code_interpreter_call")
+"""Keys of agents' own logs; left unread, calls would vanish from the training data."""
+
 _READ_KEYS = frozenset((*LOSS_FLAGS, *REASONING_KEYS, "tool_calls", "function_call", "name", "tool_call_id"))
-_SPECIAL_KEYS = _READ_KEYS | CHANNEL_KEYS | {"role", "content", "refusal", *MEDIA_KEYS}
+_SPECIAL_KEYS = _READ_KEYS | CHANNEL_KEYS | {"role", "content", "refusal", *MEDIA_KEYS, *_UNREAD_CALL_KEYS}
 """Keys that mean something; an item with others is read the short way."""
-
-
-def _read_json_calls(text: Json, path: str) -> tuple[None, tuple[ToolCall, ...]]:
-    return None, calls_in_text(text, path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """How one format family writes a message.
-
-    Attributes:
-        role_key: Key of the role.
-        content_key: Key of the text.
-        roles: The family's role words, exactly as written -> our roles.
-        call_roles: Role words of an assistant message whose text is tool calls.
-        read_calls: What is said before the calls in such a text (None if nothing is), and the calls. By default, the
-            whole text is one call as JSON, or a list of them. Raises RecordError `bad-tool-call`.
-        metadata: Keys of a message that say something about it and are not for the template.
-    """
-
-    role_key: str
-    content_key: str
-    roles: Mapping[str, Role]
-    call_roles: frozenset[str] = frozenset()
-    read_calls: Callable[[Json, str], tuple[str | None, tuple[ToolCall, ...]]] = _read_json_calls
-    metadata: frozenset[str] = frozenset()
 
 
 def parse_messages(items: list[Json], path: str, dialect: Dialect) -> list[Message]:
@@ -228,6 +205,14 @@ def _refuse_misplaced(item: dict[str, Json], role: Role, path: str, dialect: Dia
                 code="bad-message",
                 json_path=f"{path}.{key}",
                 hint="Keep one of the two ways to write it.",
+            )
+    for key in _UNREAD_CALL_KEYS:
+        if item.get(key) not in (None, "", [], {}):
+            raise RecordError(
+                f"a message has {key}, which is not read",
+                code="bad-tool-call",
+                json_path=f"{path}.{key}",
+                hint="Write calls as tool_calls, and their results as messages with the role tool.",
             )
     if role == "assistant":
         return

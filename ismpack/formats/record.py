@@ -9,7 +9,7 @@ from ismpack.errors import RecordError
 from ismpack.formats.message import MEDIA_KEYS
 from ismpack.formats.parts import Placed, Text, not_text, texts_of
 from ismpack.formats.tools import tool_definitions
-from ismpack.formats.values import decode_text, kind_of
+from ismpack.formats.values import decode_text, kind_of, shown
 
 AROUND_KEYS: tuple[str, ...] = ("system", "system_prompt", "tools", "functions", "chat_template_kwargs")
 """Keys that every format reads beside its own."""
@@ -55,7 +55,7 @@ def placed_conversation(record: dict[str, Json], placed: Sequence[Placed], *, pa
 
 
 def message_list(value: Json, path: str) -> list[Json]:
-    """A list of messages, perhaps written as JSON text.
+    """A list of messages, perhaps written as JSON text, or as an object of lists, which tables make of it.
 
     Raises:
         RecordError: `bad-messages`.
@@ -66,11 +66,22 @@ def message_list(value: Json, path: str) -> list[Json]:
         except ValueError as error:
             message = f"the messages are text that is not JSON: {error}"
             raise RecordError(message, code="bad-messages", json_path=path) from None
+    if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
+        value = _rows(value, path)
     if not isinstance(value, list):
         raise RecordError(f"the messages are {kind_of(value)}, not a list", code="bad-messages", json_path=path)
     if not value:
         raise RecordError("the list of messages is empty", code="bad-messages", json_path=path)
     return value
+
+
+def _rows(columns: dict[str, Json], path: str) -> list[Json]:
+    """The objects of an object of lists."""
+    lists = {key: column for key, column in columns.items() if isinstance(column, list)}
+    if len(set(map(len, lists.values()))) > 1:
+        message = f"the lists {' and '.join(map(shown, lists))} differ in length"
+        raise RecordError(message, code="bad-messages", json_path=path)
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
 def dialogue(record: dict[str, Json], turns: Sequence[tuple[Role, str, str]]) -> Conversation:

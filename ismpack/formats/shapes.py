@@ -46,33 +46,44 @@ def text_like(words: str, pattern: str) -> Shape:
     return Shape(words, lambda value: isinstance(value, str) and compiled.search(value) is not None)
 
 
-def objects(*keys: str, also: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Shape:
-    """A list, perhaps written as JSON text, whose first item is an object.
+def objects(*keys: str, without: tuple[str, ...] = (), telling: bool = False) -> Shape:
+    """A list of objects, perhaps written as JSON text, or as an object of lists, which tables make of it.
 
     Args:
-        keys: Keys that the first item has.
-        also: Keys that items of this format mostly have; one is enough to tell a spoiled item from another format's.
+        keys: Keys that the first item has; null is not having.
         without: Keys that the first item does not have.
+        telling: No other format uses the record's key for anything else, so any value is a spoiled one.
     """
-    known = {*keys, *also}
 
     def test(value: Json) -> bool:
-        if isinstance(value, str):
-            try:
-                value = decode_text(value) if value.lstrip().startswith("[") else None
-            except ValueError:
-                return False
-        if not isinstance(value, list) or not value or not isinstance(value[0], dict):
-            return False
-        first = value[0]
-        return all(key in first for key in keys) and not any(key in first for key in without)
+        first = _first_item(value)
+        return (
+            first is not None
+            and all(first.get(key) is not None for key in keys)
+            and all(first.get(key) is None for key in without)
+        )
 
     def spoiled(value: Json) -> bool:
-        if not isinstance(value, list) or not value or not isinstance(value[0], dict):
-            return True
-        return not known.isdisjoint(value[0])
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return not {*keys, *(_TELLING_KEYS if telling else ())}.isdisjoint(value[0])
+        return telling or _is_hollow(value)
 
     return Shape(f"list of {{{', '.join(keys)}}}", test, spoiled)
+
+
+_TELLING_KEYS = ("role", "content", "from", "value")
+
+
+def _first_item(value: Json) -> dict[str, Json] | None:
+    """The first object of a list, however the list is written."""
+    if isinstance(value, str):
+        try:
+            value = decode_text(value) if value.lstrip().startswith("[") else None
+        except ValueError:
+            return None
+    if isinstance(value, dict):
+        return {key: column[0] for key, column in value.items() if isinstance(column, list) and column}
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
 def holding(**shapes: Shape) -> Shape:
@@ -82,7 +93,11 @@ def holding(**shapes: Shape) -> Shape:
         return isinstance(value, dict) and all(key in value and shape.test(value[key]) for key, shape in shapes.items())
 
     def spoiled(value: Json) -> bool:
-        return not isinstance(value, dict) or not value or not shapes.keys().isdisjoint(value)
+        return (
+            _is_hollow(value)
+            or isinstance(value, str)
+            or (isinstance(value, dict) and not shapes.keys().isdisjoint(value))
+        )
 
     return Shape(f"{{{', '.join(f'{key}: {shape.words}' for key, shape in shapes.items())}}}", test, spoiled)
 

@@ -18,10 +18,10 @@ from typing import TypeAlias
 
 from msgspec import structs
 
-from ismpack.data import Conversation, Json, Record, Role
+from ismpack.data import Conversation, Json, Message, Record, Role
 from ismpack.errors import UNDESIRED, InputError, Location, RecordError
 from ismpack.formats.format import Format
-from ismpack.formats.record import dialogue, text_at
+from ismpack.formats.record import conversation, text_at
 from ismpack.formats.shapes import TEXT, holding
 from ismpack.formats.values import kind_of, shown
 
@@ -42,60 +42,67 @@ _Object: TypeAlias = "dict[str, Json]"
 
 def _parse(record: _Object) -> Conversation:
     root = record.get("prompt")
-    path = "$.prompt"
     if not isinstance(root, dict):
-        raise RecordError(f"prompt is {kind_of(root)}, not a message", code="bad-messages", json_path=path)
+        raise RecordError(f"prompt is {kind_of(root)}, not a message", code="bad-messages", json_path="$.prompt")
     if not _is_wanted(root):
         raise RecordError(
-            "the first message of the tree is deleted or was not accepted", code=UNDESIRED, json_path=path
+            "the first message of the tree is deleted or was not accepted", code=UNDESIRED, json_path="$.prompt"
         )
-    turns: list[tuple[Role, str, str]] = []
+    way: list[int] = []
+    messages: list[Message] = []
     unused = 0
     node: _Object | None = root
     while node is not None:
-        turns.append((_role(node, path), f"{path}.text", text_at(node.get("text"), f"{path}.text")))
+        messages.append(Message(role=_role(node, way), content=_text(node, way)))
         replies = [
-            (_rank(reply, place), not _wanted_replies(reply, place), index, reply)
-            for index, reply in _wanted_replies(node, path)
-            for place in (f"{path}.replies[{index}]",)
+            (_rank(reply, way, index), not _wanted_replies(reply, way, index), index, reply)
+            for index, reply in _wanted_replies(node, way)
         ]
         node = None
         if replies:
             *_, index, node = min(replies, key=lambda entry: entry[:3])
-            path = f"{path}.replies[{index}]"
+            way.append(index)
             unused += len(replies) - 1
-    talk = dialogue(record, turns)
+    talk = conversation(record, messages, lambda index: f"{_path(way[:index])}.text")
     return structs.replace(talk, warnings=(UNUSED_REPLY,) * unused)
 
 
-def _role(node: _Object, path: str) -> Role:
+def _path(way: list[int], *more: int) -> str:
+    """JSON path of the message to which a way leads. Only errors need it, and it is as long as the way is."""
+    return "$.prompt" + "".join(f".replies[{index}]" for index in (*way, *more))
+
+
+def _text(node: _Object, way: list[int]) -> str:
+    text = node.get("text")
+    return text if isinstance(text, str) else text_at(text, f"{_path(way)}.text")
+
+
+def _role(node: _Object, way: list[int]) -> Role:
     word = node.get("role")
     if not isinstance(word, str) or word not in _ROLES:
         what = shown(word) if isinstance(word, str) else kind_of(word)
         raise RecordError(
             f"a message has role {what}, which is not known",
             code="unknown-role",
-            json_path=f"{path}.role",
+            json_path=f"{_path(way)}.role",
             hint=f"Known roles: {', '.join(_ROLES)}.",
         )
     return _ROLES[word]
 
 
-def _wanted_replies(node: _Object, path: str) -> list[tuple[int, _Object]]:
+def _wanted_replies(node: _Object, way: list[int], *more: int) -> list[tuple[int, _Object]]:
     """The replies that may be taken, with their place in the list."""
     replies = node.get("replies")
     if replies is None:
         return []
     if not isinstance(replies, list):
-        raise RecordError(
-            f"replies is {kind_of(replies)}, not a list", code="bad-messages", json_path=f"{path}.replies"
-        )
+        what = f"replies is {kind_of(replies)}, not a list"
+        raise RecordError(what, code="bad-messages", json_path=f"{_path(way, *more)}.replies")
     wanted: list[tuple[int, _Object]] = []
     for index, reply in enumerate(replies):
         if not isinstance(reply, dict):
-            raise RecordError(
-                f"a reply is {kind_of(reply)}, not an object", code="bad-message", json_path=f"{path}.replies[{index}]"
-            )
+            what = f"a reply is {kind_of(reply)}, not an object"
+            raise RecordError(what, code="bad-message", json_path=_path(way, *more, index))
         if _is_wanted(reply):
             wanted.append((index, reply))
     return wanted
@@ -105,12 +112,12 @@ def _is_wanted(node: _Object) -> bool:
     return node.get("deleted") is not True and node.get("review_result") is not False
 
 
-def _rank(node: _Object, path: str) -> tuple[bool, float]:
+def _rank(node: _Object, way: list[int], *more: int) -> tuple[bool, float]:
     rank = node.get("rank")
     if rank is None:
         return True, 0
     if isinstance(rank, bool) or not isinstance(rank, (int, float)):
-        raise RecordError(f"a rank is {kind_of(rank)}", code="bad-message", json_path=f"{path}.rank")
+        raise RecordError(f"a rank is {kind_of(rank)}", code="bad-message", json_path=f"{_path(way, *more)}.rank")
     return False, rank
 
 
@@ -158,7 +165,7 @@ def tree_message(value: Json) -> TreeMessage | None:
     """The message that a record is, if it is one message of a flat reply tree."""
     if not isinstance(value, dict):
         return None
-    tree, own, parent = value.get(TREE_KEY), value.get("message_id"), value.get("parent_id")
+    tree, own, parent = value.get(TREE_KEY), value.get("message_id"), value.get("parent_id") or None
     if not isinstance(tree, str) or not isinstance(own, str) or not isinstance(parent, str | None):
         return None
     if not isinstance(value.get("text"), str) or not isinstance(value.get("role"), str):

@@ -17,7 +17,7 @@ from ismpack.schema import SOURCE_POSITION_BITS
 from ismpack.sources import Chunk
 from ismpack.templates import Segmentation
 
-_FLUSH_CHARACTERS = 8 << 20
+_FLUSH_CHARACTERS = 2 << 20
 """Rendered text that is collected before it is tokenized in one call."""
 
 _BONE_CHARACTERS = 64

@@ -23,6 +23,9 @@ GENERATION_CONFIG = "generation_config.json"
 WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """Unicode White_Space, which is what the tokenizers library strips; `str.strip()` takes \\x1c to \\x1f as well."""
 
+_MAX_ID = (1 << 24) - 1
+"""Tables are as long as the largest id; no vocabulary comes near this."""
+
 _TOKEN_KEYS = ("content", "id", "special", "lstrip", "rstrip", "single_word", "normalized")
 
 
@@ -159,6 +162,11 @@ def _files(
     variables: Mapping[str, Json],
     eos_id: int | None,
 ) -> TokenizerFiles:
+    largest = max(backend.get_vocab(with_added_tokens=True).values())
+    if largest > _MAX_ID:
+        raise TokenizerError(
+            f"the tokenizer has the token id {largest}, which is no vocabulary", code="tokenizer-invalid"
+        )
     backend_json = backend.to_str()
     content: dict[str, Any] = json.loads(backend_json)
     model = content["model"]
@@ -174,7 +182,7 @@ def _files(
         control_tokens=control,
         eos_ids=tuple(dict.fromkeys(eos)),
         unknown_id=unknown,
-        largest_id=max(backend.get_vocab(with_added_tokens=True).values()),
+        largest_id=largest,
         generation_config=generation_config,
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ismpack.data import Conversation, Json, Message, Role, ToolCall
 from ismpack.errors import RecordError
+from ismpack.formats.dialect import Dialect
 from ismpack.formats.format import Format
-from ismpack.formats.message import Dialect, parse_messages, text_paths
+from ismpack.formats.message import parse_messages, text_paths
 from ismpack.formats.parts import Part, Placed, Thinking, bad_content, messages_of, not_text
 from ismpack.formats.record import (
     AROUND_KEYS,

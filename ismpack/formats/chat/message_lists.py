@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from ismpack.data import Conversation, Json
 from ismpack.formats.chat.openai import DIALECT
+from ismpack.formats.dialect import Dialect
 from ismpack.formats.format import Format
-from ismpack.formats.message import Dialect, parse_messages, text_paths
+from ismpack.formats.message import parse_messages, text_paths
 from ismpack.formats.record import AROUND_KEYS, conversation, message_list
 from ismpack.formats.shapes import objects
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from msgspec import structs
-
 from ismpack.data import Conversation, Json, Message
 from ismpack.formats.chat.openai import DIALECT
 from ismpack.formats.message import parse_messages, text_paths
@@ -24,14 +22,6 @@ def side(value: Json, path: str) -> Side:
     """
     items = message_list(value, path)
     return parse_messages(items, path, DIALECT), text_paths(items, path, DIALECT)
-
-
-def as_context(messages: list[Message]) -> list[Message]:
-    """Messages of a prompt: its author asks to train what comes after them, unless a flag says more."""
-    return [
-        structs.replace(message, loss=False) if message.role == "assistant" and message.loss is None else message
-        for message in messages
-    ]
 
 
 def joined(record: dict[str, Json], before: Side, after: Side) -> Conversation:

@@ -20,8 +20,9 @@ from functools import partial
 from msgspec import structs
 
 from ismpack.data import Conversation, Json, Message, ToolCall
+from ismpack.formats.dialect import Dialect
 from ismpack.formats.format import Format
-from ismpack.formats.message import Dialect, parse_messages, text_paths
+from ismpack.formats.message import parse_messages, text_paths
 from ismpack.formats.record import AROUND_KEYS, conversation, message_list
 from ismpack.formats.shapes import objects
 from ismpack.formats.tools import calls_in_text, function_call
@@ -110,7 +111,7 @@ def _without_thought_tags(message: Message) -> Message:
 SHAREGPT = Format(
     name="sharegpt",
     title="ShareGPT: conversations with from and value; function_call and observation for tools",
-    keys={"conversations": objects("from", also=("value",))},
+    keys={"conversations": objects("from", telling=True)},
     without=("chosen", "rejected"),
     optional=(*VERDICT_KEYS, *AROUND_KEYS),
     datasets=(

@@ -6,7 +6,8 @@ import re
 
 from ismpack.data import Conversation, Json
 from ismpack.errors import RecordError
-from ismpack.formats.chat.sides import as_context, joined, side
+from ismpack.formats.chat.openai import as_context
+from ismpack.formats.chat.sides import joined, side
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, alternating, message_list, text_at, text_in
 from ismpack.formats.shapes import LIST, TEXT, either, objects

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from ismpack.data import Conversation, Json, Message
 from ismpack.errors import RecordError
-from ismpack.formats.chat.openai import DIALECT
-from ismpack.formats.chat.sides import Side, as_context, joined, side
+from ismpack.formats.chat.openai import DIALECT, as_context
+from ismpack.formats.chat.sides import Side, joined, side
 from ismpack.formats.format import Format
 from ismpack.formats.lists.sharegpt import SHAREGPT
 from ismpack.formats.message import parse_message

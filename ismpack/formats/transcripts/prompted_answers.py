@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from ismpack.data import Conversation, Json, Message
 from ismpack.errors import RecordError
-from ismpack.formats.chat.sides import Side, as_context, joined, side
+from ismpack.formats.chat.openai import as_context
+from ismpack.formats.chat.sides import Side, joined, side
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, text_in
 from ismpack.formats.shapes import TEXT, either, objects
