@@ -12,6 +12,7 @@ import lzma
 import tempfile
 import zlib
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -163,8 +164,6 @@ def test_what_lies_beyond_the_head_can_still_be_one_record_per_line(
         ('{"data": [{"n": 1},\n{"n": 2}], "v": 1}}', "input-not-json", "after its list"),
         ('{"data": [{"n": 1},\n{"n": 2}], "data": 1}', "input-not-json", "'data' more than once"),
         ('{"data": [{"n": "' + LONG + '"},\n{}], "more": [1]}', "input-not-json", "beside its list of records it has 'more'"),
-        ('{\n  "messages": []\n}\n', "input-not-json", "one JSON object over several lines"),
-        ('{\n  "data": [{}],\n  "rows": [{}]\n}\n', "input-not-json", "one JSON object over several lines"),
     ],
 )  # fmt: skip
 def test_one_object_that_holds_no_records_or_does_not_close_is_refused(
@@ -172,6 +171,28 @@ def test_one_object_that_holds_no_records_or_does_not_close_is_refused(
 ) -> None:
     error = refusal(scan_bytes, tmp_path, content, "x.json")
     assert (error.code, words in error.message) == (code, True), error
+
+
+@pytest.mark.parametrize("content", ['{\n  "messages": []\n}\n', '{\n  "data": [{}],\n  "rows": [{}]\n}'])
+def test_one_object_over_several_lines_is_one_record_unless_lines_are_named(tmp_path: Path, content: str) -> None:
+    for text in (content, "\n " + content):
+        scanned = scan_bytes(tmp_path, text, "x.json")
+        assert (scanned.container, scanned.unit, scanned.sha256) == (
+            "object",
+            "index",
+            sha256(text.encode()).hexdigest(),
+        )
+        [record] = read_all(scanned)
+        assert isinstance(record, Record)
+        assert (record.value, str(record.location)) == (json.loads(content), f"{scanned.file.path}#0")
+        assert record.byte_offset == len(text) - len(content)
+        assert [brief(item) for item in read_all(scan_bytes(tmp_path, text, "x.json"), max_record_bytes=8)] == [
+            "line-too-long"
+        ]
+        assert [brief(item) for item in read_all(scan_bytes(tmp_path, text + content, "x.json"))] == ["invalid-json"]
+        assert [brief(item) for item in read_all(scan_bytes(tmp_path, text[:-3], "x.json"))] == ["invalid-json"]
+        error = refusal(scan_bytes, tmp_path, text, "x.jsonl")
+        assert (error.code, "one JSON object over several lines" in error.message) == ("input-not-json", True)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +248,7 @@ def test_an_array_in_a_line_based_file_is_read_as_one(tmp_path: Path) -> None:
     ("name", "container"),
     [
         ("export.csv.jsonl", "lines"),
-        ("export.tsv.json.gz", "lines"),
+        ("export.tsv.json.gz", "members"),
         ("export.csv.ZST", "csv"),
         ("UP.TSV.bz2", "csv"),
         ("UP.JSONL", "lines"),
@@ -581,8 +602,8 @@ def test_a_long_name_is_shortened_in_messages(tmp_path: Path) -> None:
     assert twice.message == f"an object has the key {short} more than once"
     assert isinstance(member, RecordError)
     assert member.message == f"the name {short} stands twice in the object"
-    beside = refusal(scan_bytes, tmp_path, f'{{"data": [\n{{}}], "{name}": []}}', "x.json")
-    assert beside.message.endswith(f"beside its list of records it has {short}, which is no plain value")
+    beside = refusal(scan_bytes, tmp_path, f'{{"data": [\n{{"n": "{LONG}"}}], "{name}": []}}', "x.json")
+    assert f"beside its list of records it has {short}, which is no plain value" in beside.message
 
 
 def test_one_column_may_have_no_name_as_the_index_of_pandas(tmp_path: Path) -> None:

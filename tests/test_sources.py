@@ -79,7 +79,16 @@ def test_one_file_is_named_without_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_directory_gives_known_endings_in_byte_order(tmp_path: Path) -> None:
-    for name in ("b.jsonl", "a/z.json.gz", "a-b.ndjson", "B.jsonl.zst", "UP.JSONL.GZ", "é.json", "c.csv.xz", "d.tsv.bz2"):
+    for name in (
+        "b.jsonl",
+        "a/z.json.gz",
+        "a-b.ndjson",
+        "B.jsonl.zst",
+        "UP.JSONL.GZ",
+        "é.json",
+        "c.csv.xz",
+        "d.tsv.bz2",
+    ):
         write(tmp_path, name, "{}")
     for name in ("x.parquet", "y.arrow", "notes.txt", ".hidden.jsonl", "x.parquet.gz", "x.jsonl.txt"):
         write(tmp_path, name, "{}")

@@ -334,6 +334,11 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, write: Callable[[pa
     assert (error.code, error.message) == ("bad-table", "chats.tab has more than one column 'role'")
 
 
+def test_a_long_column_name_is_shortened(tmp_path: Path) -> None:
+    error = refusal(tmp_path, arrow_file(pa.Table.from_arrays([TWO, TWO], names=["k" * 100] * 2)))
+    assert error.message == f"chats.tab has more than one column '{'k' * 40}…'"
+
+
 def test_a_table_without_columns_is_refused(tmp_path: Path) -> None:
     error = refusal(tmp_path, arrow_file(CHATS.select([])))
     assert (error.code, error.message) == ("bad-table", "chats.tab has no columns")

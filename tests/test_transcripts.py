@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ismpack.data import Conversation, Json
+from ismpack.data import Conversation, Json, Message
 from ismpack.errors import RecordError
+from ismpack.formats import to_conversation
 from ismpack.formats.format import Format
 from ismpack.formats.transcripts import TRANSCRIPT_FORMATS
 from ismpack.formats.transcripts.rendered_prompts import PLAIN_PROMPT, PROMPT_MARKS
@@ -185,3 +186,38 @@ def test_time_grows_with_the_text_and_no_faster(known: Format) -> None:
         known.matches(record)
         outcome(known, record)
     assert time.perf_counter() - started < 10
+
+
+CHATML_TEXT = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("text", [CHATML_TEXT, "Q\n<extra_id_1>Assistant\nA\n<extra_id_1>User\nR"])
+@pytest.mark.parametrize(
+    ("question", "rest"),
+    [
+        ("instruction", {"output": "a"}),
+        ("instruction", {"response": "a"}),
+        ("question", {"answer": "a"}),
+        ("question", {"solution": "a"}),
+        ("question", {"response": "a"}),
+        ("question", {"thinking_trajectories": ["t"], "attempt": "a"}),
+        ("query", {"response": "a"}),
+        ("query", {"answer": "a"}),
+        ("problem", {"solution": "a"}),
+        ("inputs", {"targets": "a"}),
+        ("instruction", {"output": ["a", "b"]}),
+        ("instruction", {"instances": [{"input": "", "output": "a"}]}),
+    ],
+)
+def test_a_question_that_a_template_wrote_out_is_never_one_message(text: str, question: str, rest: Json) -> None:
+    assert isinstance(rest, dict)
+    with pytest.raises(RecordError) as caught:
+        to_conversation({question: text, **rest})
+    assert caught.value.code == "unknown-format"
+
+
+def test_a_long_text_of_thought_tags_is_text() -> None:
+    text = "<|begin_of_thought|>" + "<|end_of_thought|> <|begin_of_solution|>" * 25_000
+    record: Json = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": text}]}
+    assert len(text) > 1_000_000
+    assert to_conversation(record)[1].messages[1] == Message(role="assistant", content=text)

@@ -69,8 +69,9 @@ def command(
 ) -> None:
     """Convert chat files to a dataset of packed rows.
 
-    INPUT is a file (.jsonl, .json, also .gz or .zst), a glob, a directory, or - for standard input. The format of each
-    record is detected.
+    INPUT is a file (JSON lines, JSON, CSV, Parquet, Arrow; plain or compressed), a glob, a directory, a dataset on the
+    hub (hf:NAME[@REVISION][:SPLIT]), or - for standard input. The format of each record is detected; `ismpack formats
+    INPUT` shows as what.
     """
     console.quiet, console.json = quiet, as_json
     with console.progress("converting") as on_progress:

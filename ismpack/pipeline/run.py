@@ -90,17 +90,25 @@ def _write_shards(
 ) -> tuple[Tally, list[ShardFacts]]:
     """Run every partition; each gives one shard."""
     tally, shards = Tally(), []
-    for index, chunks in enumerate(plan.partitions):
-        partition = Partition(toolkit, on_progress)
-        packs = partition.run(chunks, plan.seed(index), plan.limit)
-        name = shard_name(index)
-        staging.write(name, partial(write_shard, packs=packs, with_columns=toolkit.options.with_columns))
-        tally.add(partition.tally)
-        shards.append(ShardFacts.of(name, packs))
+    for index in range(len(plan.partitions)):
+        made, facts = _write_shard(index, plan, toolkit, staging, on_progress)
+        tally.add(made)
+        shards.append(facts)
     for scan in plan.scans:
         scan.refuse_change()
     tally.rejected.sort(key=lambda entry: entry[0])
     return tally, shards
+
+
+def _write_shard(
+    index: int, plan: Plan, toolkit: Toolkit, staging: Staging, on_progress: Callable[[int], None]
+) -> tuple[Tally, ShardFacts]:
+    """Run one partition. Its tokens are gone when this returns, before the next one needs their room."""
+    partition = Partition(toolkit, on_progress)
+    packs = partition.run(plan.partitions[index], plan.seed(index), plan.limit)
+    name = shard_name(index)
+    staging.write(name, partial(write_shard, packs=packs, with_columns=toolkit.options.with_columns))
+    return partition.tally, ShardFacts.of(name, packs)
 
 
 def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target: Path) -> None:

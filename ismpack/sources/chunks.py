@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ismpack.data import Unit
+from ismpack.errors import InternalError, Location
 from ismpack.sources.compression import Compression, compression_of, decompress
 from ismpack.sources.cutting import Cut, OneLineError, Span, cut
 from ismpack.sources.inputs import InputFile
@@ -210,6 +211,8 @@ def _cut(
             stored.seek(0)
             text = Pass(stored, sought, digested=is_stored_text)
             found = cut(file, text, layout, chunk_bytes)
+    if text.offset != size:
+        raise InternalError(f"only {text.offset:,} of {size:,} bytes were cut", location=Location(path=file.path))
     whole = key in found.columns if layout.container == "csv" else text.found
     return text, _Parts(path=path, container=layout.container, bytes=text.offset, cut=found, whole=whole)
 

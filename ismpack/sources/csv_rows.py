@@ -17,12 +17,28 @@ from functools import cache
 from ismpack.data import Json
 from ismpack.errors import InputError, Location, RecordError
 from ismpack.sources.inputs import InputFile
+from ismpack.sources.limits import shown
 from ismpack.sources.lines import Text
 
 _BLOCK_BYTES = 1 << 18
 _LONGEST_BLOCK_BYTES = 8 << 20
 _QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
-_TAB_NAME = re.compile(r"\.tsv(\.\w+)?$", re.IGNORECASE)
+
+
+class UnclosedRowError(RecordError):
+    """A quote that opens a cell of the last row is never closed.
+
+    Attributes:
+        lines: How many lines the row takes in, empty ones at its end apart.
+    """
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(
+            "a quote that opens a cell of this row is never closed, so the row takes in the rest of the file",
+            code="bad-table",
+            hint="Close the quote; inside a quoted cell, a quote is written twice.",
+        )
+        self.lines = lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +58,7 @@ class Dialect:
 
 def dialect_of(file: InputFile) -> Dialect:
     """The dialect that a file's name tells."""
-    return _dialect("\t" if _TAB_NAME.search(file.path) else ",")
+    return _dialect("\t" if file.is_called_tabs else ",")
 
 
 @cache
@@ -60,6 +76,8 @@ def read_rows(
 ) -> Iterator[Text]:
     """Split text into rows without their line ends.
 
+    A last one whose quote is never closed comes as an `UnclosedRowError`.
+
     Args:
         read: Gives the next bytes of the text, b"" at its end.
         begin: Offset of the first of them, where a row starts.
@@ -76,16 +94,18 @@ def read_rows(
             at = found.end()
         text, offset = text[at:], offset + at
         if len(text) > limit + 2:
-            size, text = _skip_row(text, read, dialect.delimiter.encode())
-            yield offset, None
+            size, text, open_lines = _skip_row(text, read, dialect.delimiter.encode())
+            yield offset, UnclosedRowError(open_lines) if open_lines else None
             offset += size
         elif block := read(min(max(block_bytes, len(text)), _LONGEST_BLOCK_BYTES)):
             text += block
         else:
             break
     if text:
-        whole = dialect.row.match(text + b"\n") is not None
-        yield offset, None if len(text) > limit else _without_end(text) if whole else _unclosed()
+        if not dialect.row.match(text + b"\n"):
+            yield offset, UnclosedRowError(text.rstrip(b"\r\n").count(b"\n") + 1)
+        else:
+            yield offset, _without_end(text) if len(text) <= limit else None
 
 
 def cells_of(row: bytes, dialect: Dialect) -> list[str]:
@@ -109,8 +129,10 @@ def cells_of(row: bytes, dialect: Dialect) -> list[str]:
     while end:
         found = dialect.cell.match(text, at)
         if found is None:
+            lines = text.count("\n") + 1
+            of_row = f"the row, which takes in {lines:,} lines," if lines > 1 else "the row"
             raise RecordError(
-                f"cell {len(cells) + 1} of the row goes on after its closing quote",
+                f"cell {len(cells) + 1} of {of_row} goes on after its closing quote",
                 code="bad-table",
                 hint='Inside a quoted cell, a quote is written twice: "say ""hi""".',
             )
@@ -155,7 +177,7 @@ def columns_of(file: InputFile, header: bytes | RecordError | None, dialect: Dia
         raise _bad_header(file, "several columns, or the only one, have no name", "Name them, or leave them out.")
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
-        raise _bad_header(file, f"the name {twice!r} comes twice", "Rename all but one of these columns.")
+        raise _bad_header(file, f"the name {shown(twice)} comes twice", "Rename all but one of these columns.")
     return tuple(columns)
 
 
@@ -173,19 +195,16 @@ def _without_end(row: bytes) -> bytes:
     return row.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _unclosed() -> RecordError:
-    return RecordError(
-        "a quote that opens a cell of this row is never closed, so the row takes in the rest of the file",
-        code="bad-table",
-        hint="Close the quote; inside a quoted cell, a quote is written twice.",
-    )
+def _skip_row(text: bytes, read: Callable[[int], bytes], delimiter: bytes) -> tuple[int, bytes, int]:
+    """Pass over a row that is too long to hold.
 
-
-def _skip_row(text: bytes, read: Callable[[int], bytes], delimiter: bytes) -> tuple[int, bytes]:
-    """Pass over a row that is too long to hold: its size, and what was read of the next rows."""
+    Returns:
+        Its size; what was read of the next rows; the number of its lines if it ends inside quotes, else 0.
+    """
     ends = re.compile(b"[%b\n]" % delimiter)
-    size = 0
+    size = newlines = 0
     quoted, may_open = False, True
+    last = b""
     while text:
         at = 0
         while at < len(text):
@@ -198,10 +217,11 @@ def _skip_row(text: bytes, read: Callable[[int], bytes], delimiter: bytes) -> tu
                 found = ends.search(text, at)
                 may_open, at = found is not None, _end(found, text)
                 if found and found[0] == b"\n":
-                    return size + at, text[at:]
+                    return size + at, text[at:], 0
         size += len(text)
+        newlines, last = newlines + text.count(b"\n"), text[-1:]
         text = read(_BLOCK_BYTES)
-    return size, b""
+    return size, b"", newlines + (last != b"\n") if quoted else 0
 
 
 def _end(found: re.Match[bytes] | None, text: bytes) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ismpack.errors import InputError, Location, RecordError
-from ismpack.sources.csv_rows import columns_of, dialect_of, read_rows
+from ismpack.sources.csv_rows import UnclosedRowError, columns_of, dialect_of, read_rows
 from ismpack.sources.inputs import InputFile
-from ismpack.sources.limits import MAX_RECORD_BYTES
+from ismpack.sources.limits import MAX_RECORD_BYTES, shown
 from ismpack.sources.members import Names
 from ismpack.sources.sniffing import HEAD_BYTES, Layout
 from ismpack.sources.streams import BLOCK_BYTES, Pass
@@ -48,7 +48,7 @@ class Cut:
 
 
 class OneLineError(Exception):
-    """What was taken for one value that holds many records lies on one line, and each line is a record."""
+    """What was taken for one value that holds many records is no more than the first line: each line is a record."""
 
 
 def cut(file: InputFile, text: Pass, layout: Layout, span_bytes: int) -> Cut:
@@ -56,14 +56,20 @@ def cut(file: InputFile, text: Pass, layout: Layout, span_bytes: int) -> Cut:
 
     Raises:
         InputError: `input-truncated`: the array or object is never closed; `input-not-json`: it closes what it did not
-            open, or more text follows it; `bad-table`: the header does not fit.
+            open, or more text follows it; `bad-table`: the header does not fit, or a quote that is never closed takes
+            in more lines than its own.
         OneLineError: See there.
     """
     match layout.container:
         case "csv":
             return _cut_rows(file, text, layout, span_bytes)
         case "array" | "members":
-            return _cut_elements(file, text, layout, span_bytes)
+            return _cut_value(file, text, layout, span_bytes)
+        case "object":
+            text.skip(layout.begin)
+            while text.read(BLOCK_BYTES):
+                pass
+            return Cut(spans=[Span(layout.begin, text.offset, 0)])
         case _:
             return Cut(spans=list(_cut_lines(text, span_bytes)))
 
@@ -95,12 +101,26 @@ def _cut_rows(file: InputFile, text: Pass, layout: Layout, span_bytes: int) -> C
         return Cut(spans=[])
     columns = columns_of(file, header[1], dialect)
     starts: list[tuple[int, int]] = []
-    for place, (offset, _) in enumerate(rows):
+    for place, (offset, row) in enumerate(rows):
+        if isinstance(row, UnclosedRowError) and row.lines > 1:
+            raise _open_quote(file, place, offset, row.lines)
         if not starts or offset - starts[-1][0] >= span_bytes:
             starts.append((offset, place))
     starts.append((text.offset, 0))
     spans = [Span(start, end, first) for (start, first), (end, _) in pairwise(starts)]
     return Cut(spans=spans, columns=columns)
+
+
+def _cut_value(file: InputFile, text: Pass, layout: Layout, span_bytes: int) -> Cut:
+    """Cut one value; one that is none, in a line-based file, is a bad first line."""
+    try:
+        return _cut_elements(file, text, layout, span_bytes)
+    except InputError:
+        while layout.line_based and text.first_newline is None and text.read(BLOCK_BYTES):
+            pass
+        if layout.line_based and text.first_newline is not None:
+            raise OneLineError from None
+        raise
 
 
 def _cut_elements(file: InputFile, text: Pass, layout: Layout, span_bytes: int) -> Cut:
@@ -137,7 +157,8 @@ def _check_end(file: InputFile, text: Pass, layout: Layout, closed: int) -> None
     before = layout.before or b""
     is_one_line = b"\n" not in before and (text.first_newline is None or text.first_newline > closed)
     is_followed = bool(more.strip(SPACE)) and (layout.before is not None or not line.strip(SPACE))
-    if is_one_line and (is_followed or layout.line_based):
+    is_object = layout.container == "members" or layout.before is not None
+    if is_one_line and (is_followed or (is_object and layout.line_based)):
         raise OneLineError
     if layout.before is None:
         if tail.strip(SPACE):
@@ -149,7 +170,20 @@ def _check_end(file: InputFile, text: Pass, layout: Layout, closed: int) -> None
         raise _malformed(file, closed + 1, f"after its list of records, {error.message}") from None
     unknown = next((name for name, value in around.items() if isinstance(value, (dict, list))), None)
     if unknown is not None:
-        raise _malformed(file, closed + 1, f"beside its list of records it has {unknown!r}, which is no plain value")
+        raise _malformed(
+            file, closed + 1, f"beside its list of records it has {shown(unknown)}, which is no plain value"
+        )
+
+
+def _open_quote(file: InputFile, row: int, offset: int, lines: int) -> InputError:
+    return InputError(
+        f"row {row:,} of {file.path} (byte {offset:,}) opens a quote that is never closed,"
+        f" and so takes in the {lines - 1:,} lines after its first",
+        code="bad-table",
+        location=Location(path=file.path, index=row, byte_offset=offset),
+        hint="Correct or remove this row; a cell that starts with a quote ends with one, and one inside it is written"
+        ' twice: "say ""hi""".',
+    )
 
 
 def _truncated(file: InputFile, offset: int) -> InputError:

@@ -21,16 +21,19 @@ from ismpack.sources.hub import spool_hub
 STDIN = "-"
 """How standard input is typed, and its name in messages and in the manifest."""
 
-ENDINGS = (
-    *(
-        base + outer
-        for base in (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
-        for outer in ("", ".gz", ".zst", ".bz2", ".xz")
-    ),
-    ".parquet",
-    ".arrow",
-)
-"""File names that a directory given as input contributes."""
+_LINES = (".jsonl", ".ndjson")
+_TABS = (".tsv",)
+_TABLES = (".csv", *_TABS)
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+
+
+def _stored(*endings: str) -> tuple[str, ...]:
+    """Endings of names, also with that of a compression after them."""
+    return tuple(ending + outer for ending in endings for outer in ("", *_COMPRESSED))
+
+
+ENDINGS = (*_stored(*_LINES, ".json", *_TABLES), ".parquet", ".arrow")
+"""File names that a directory given as input contributes, in lower or upper case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,21 @@ class InputFile:
     name: str
     open_path: str
     is_rows: bool = False
+
+    @property
+    def is_called_lines(self) -> bool:
+        """Whether the name says that each line is a record."""
+        return self.path.lower().endswith(_stored(*_LINES))
+
+    @property
+    def is_called_table(self) -> bool:
+        """Whether the name says that it holds comma- or tab-separated values."""
+        return self.path.lower().endswith(_stored(*_TABLES)) and not self.is_rows
+
+    @property
+    def is_called_tabs(self) -> bool:
+        """Whether the name says that these are separated by tabs."""
+        return self.path.lower().endswith(_stored(*_TABS))
 
 
 def expand(inputs: Sequence[str], spooled: Mapping[str, str] = MappingProxyType({})) -> tuple[InputFile, ...]:
@@ -161,7 +179,7 @@ def _files_below(folder: str) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118 - keeps the path as typed, with its leading ./ or ../
-            if name.endswith(ENDINGS) and not name.startswith(".") and _is_plain_file(path):
+            if name.lower().endswith(ENDINGS) and not name.startswith(".") and _is_plain_file(path):
                 found[path] = [path]
     return [path for place in _in_byte_order(found) for path in found[place]]
 

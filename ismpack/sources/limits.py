@@ -18,6 +18,14 @@ BOMB_RATIO = 2_000
 """More text than this, out of data so many times smaller, is taken for an attack on the disk."""
 
 
+_SHOWN_CHARACTERS = 40
+
+
+def shown(name: str) -> str:
+    """A name in quotes, as messages show it: escaped and not longer than a few words."""
+    return repr(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…")
+
+
 def too_long(limit: int) -> RecordError:
     """The error for a record beyond the limit."""
     return RecordError(

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from ismpack.errors import RecordError
+from ismpack.sources.limits import shown
 from ismpack.sources.lines import Text
 from ismpack.sources.strict import decode
 from ismpack.sources.structure import Element
@@ -80,7 +81,7 @@ def _check_name(name: bytes) -> None:
 
 def _repeated(name: bytes) -> RecordError:
     return RecordError(
-        f"the name {name[:100].decode(errors='replace')} stands twice in the object",
+        f"the name {shown(msgspec.json.decode(name, type=str))} stands twice in the object",
         code="duplicate-key",
         hint="The first one is read. Give every record a name of its own.",
     )

@@ -109,6 +109,9 @@ def _texts(chunk: Chunk, stream: BinaryIO, limit: int) -> Iterator[Text]:
         stream.seek(max(0, chunk.start - 1))
         return read_lines(stream, chunk.start, chunk.end, limit)
     stream.seek(chunk.start)
+    if chunk.container == "object":
+        text = stream.read(limit + 1)
+        return iter([(chunk.start, text if len(text) <= limit else None)])
     read_on = part_of(stream, chunk.end - chunk.start)
     if chunk.container == "csv":
         return read_rows(read_on, chunk.start, limit, dialect_of(chunk.file))
@@ -127,7 +130,8 @@ def _value_reader(chunk: Chunk, limit: int) -> Callable[[bytes | RecordError | N
         try:
             if chunk.container == "csv":
                 return record_of(text, chunk.columns, dialect)
-            return decode(text, ends_file=chunk.container == "lines" and not text.endswith(b"\n"))
+            is_last = chunk.container == "object" or (chunk.container == "lines" and not text.endswith(b"\n"))
+            return decode(text, ends_file=is_last)
         except RecordError as error:
             return error
 

@@ -14,7 +14,7 @@ from ismpack.sources.lines import BOM
 from ismpack.sources.members import named
 from ismpack.sources.structure import SPACE, split
 
-Container: TypeAlias = Literal["lines", "array", "members", "csv", "table"]
+Container: TypeAlias = Literal["lines", "array", "members", "object", "csv", "table"]
 """One record per line; JSON values between the commas of a list; the same of an object, each with a name before it;
 rows of comma- or tab-separated values; rows of a Parquet or Arrow table."""
 
@@ -50,8 +50,8 @@ _FOREIGN: dict[str, dict[str, bytes]] = {
 }
 """What to do -> what a file looks like -> how its text starts."""
 _OBJECT_OVER_LINES = re.compile(rb'\{\s*\n\s*"')
-_TABLE_NAME = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
-_LINES_NAME = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$")
+_GOES_ON = (b"[", b"{", b",", b":")
+"""How a line ends where one value goes on over lines."""
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\r\n]*\{")
 
 
@@ -63,7 +63,9 @@ class Layout:
         container: In which way.
         begin: Offset of the first record, or of the white space before it.
         before: Of an object with a list of records, its text before that list.
-        line_based: One object in a file whose name ends like a line-based one: on one line it is a record all the same.
+        line_based: What was taken for one value is in a file with a line-based name, and nothing shows that it goes on
+            after its first line: an object on one line is a record all the same, and a value that cannot be cut is a
+            bad first line.
     """
 
     container: Container
@@ -89,14 +91,14 @@ def refuse_foreign(file: InputFile, head: bytes) -> None:
             if re.match(pattern, head, re.DOTALL):
                 raise _not_json(file, f"looks like {what}", hint)
     text = head[_start(head) :]
-    if b"\0" in head and not text.startswith((b"{", b"[")) and not is_table_name(file):
+    if b"\0" in head and not text.startswith((b"{", b"[")) and not file.is_called_table:
         raise _not_json(file, "looks like binary data", _EXPORT)
 
 
 def layout_of(file: InputFile, head: bytes) -> Layout:
     """How a text holds its records, by its name and its head alone.
 
-    - A file whose name ends in `.csv` or `.tsv`, perhaps with one more ending, is a table: nothing in its text tells.
+    - A file whose name ends in `.csv` or `.tsv`, perhaps with a compression's, is a table: nothing in its text tells.
     - A text that starts with `[` is one array of records, except where its first line is a complete JSON value and more
       lines follow (then each is a value of its own), or where the name ends like a line-based file and the first line
       is a complete array that does not start with an object: `[]` in a `.jsonl`.
@@ -104,40 +106,40 @@ def layout_of(file: InputFile, head: bytes) -> Layout:
       value could have none: as the first of several lines (of a line-based file: or the only one), or after a line that
       does not end with `[`, `,` or `:`. Otherwise it is one object, and the members that begin in its head decide: if
       all are objects, the members are the records; if just one is no scalar, is called `data` and is a list that starts
-      with an object, the elements of that list are. An object that is neither is one record on its line; over several
-      lines it is refused.
+      with an object, the elements of that list are. An object that is neither is one record; over several lines it is
+      refused where the name ends like a line-based file.
     - Any other text has one record per line.
 
     Where one value was expected, and it ends on the first line with more lines after it, they are records after all.
+    So they are in a line-based file where what starts on the first line is not one value, unless that line ends like
+    one that goes on: with `[`, `{`, `,` or `:`.
 
     Raises:
         InputError: `input-not-json`: one object over several lines.
     """
-    if is_table_name(file):
+    if file.is_called_table:
         return Layout(container="csv", begin=len(BOM) if head.startswith(BOM) else 0)
     start = _start(head)
     text = head[start:]
     if file.is_rows or not text.startswith((b"[", b"{")):
         return _LINES
     first, *more = text.rstrip(SPACE).split(b"\n")
-    line_based = _LINES_NAME.search(file.path) is not None
+    line_based = file.is_called_lines
+    may_be_line = line_based and not (more and first.rstrip(SPACE).endswith(_GOES_ON))
     if text.startswith(b"["):
         bare = line_based and not _LIST_OF_OBJECTS.match(first)
         is_line = (bool(more) or bare) and _is_json(first)
-        return _LINES if is_line else Layout(container="array", begin=start + 1)
+        return _LINES if is_line else Layout(container="array", begin=start + 1, line_based=may_be_line)
     if (more or line_based) and _has_own_line([first, *more]):
         return _LINES
-    layout = _of_object(head, start + 1, line_based=line_based)
+    layout = _of_object(head, start + 1, line_based=may_be_line)
     if layout is None and _OBJECT_OVER_LINES.match(text):
+        if not line_based:
+            return Layout(container="object", begin=start)
         raise _not_json(
             file, "spreads one JSON object over several lines", "Write one record per line, for example: jq -c . FILE."
         )
     return layout or _LINES
-
-
-def is_table_name(file: InputFile) -> bool:
-    """Whether a file is called a table of comma- or tab-separated values."""
-    return _TABLE_NAME.search(file.path) is not None and not file.is_rows
 
 
 def _of_object(head: bytes, begin: int, *, line_based: bool) -> Layout | None:

@@ -122,10 +122,10 @@ class Pass:
 
     def rest(self, offset: int) -> Iterator[bytes]:
         """What stands from an offset in the block that was read last, and all that follows."""
-        block = self._block[len(self._block) - (self.offset - offset) :]
-        while block:
+        if self.offset > offset:
+            yield self._block[offset - self.offset :]
+        while block := self.read(BLOCK_BYTES):
             yield block
-            block = self.read(BLOCK_BYTES)
 
     @property
     def sha256(self) -> str:

@@ -19,7 +19,7 @@ import msgspec
 
 from ismpack.data import Json
 from ismpack.errors import RecordError
-from ismpack.sources.limits import MAX_DEPTH
+from ismpack.sources.limits import MAX_DEPTH, shown
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[\[\]{}]', re.DOTALL)
 _MAX_INT_DIGITS = 4300
@@ -47,6 +47,16 @@ def decode(text: bytes, *, ends_file: bool = False) -> dict[str, Json]:
     if depth > MAX_DEPTH:
         raise _too_deep()
     return record if 2 * strings == _quotes(text) else _object(_decode_slowly(text, ends_file=ends_file))
+
+
+def refuse_deep(record: dict[str, Json]) -> None:
+    """Check the depth of a record that is made of more than one text.
+
+    Raises:
+        RecordError: `too-deep`.
+    """
+    if _shape(record)[1] > MAX_DEPTH:
+        raise _too_deep()
 
 
 def _object(value: Json) -> dict[str, Json]:
@@ -150,7 +160,7 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise RecordError(
-            f"an object has the key {twice!r} more than once",
+            f"an object has the key {shown(twice)} more than once",
             code="duplicate-key",
             hint="Keep one of them; parsers disagree about which one counts.",
         )

@@ -28,8 +28,8 @@ import pyarrow.types as is_type
 
 from ismpack.data import Json
 from ismpack.errors import RecordError
-from ismpack.sources.limits import MAX_DEPTH, MAX_RECORD_BYTES
-from ismpack.sources.strict import decode
+from ismpack.sources.limits import MAX_RECORD_BYTES, shown
+from ismpack.sources.strict import decode, refuse_deep
 from ismpack.sources.table_types import JSON
 
 Reading: TypeAlias = "Callable[[Any], Json]"
@@ -76,8 +76,9 @@ class TableRows:
             )
         columns = [_values(*column) for column in zip(self.names, batch.columns, self.readings, strict=True)]
         rows: list[dict[str, Json]] = [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
-        if self.has_json and any(_depth(row) > MAX_DEPTH for row in rows):
-            raise RecordError(f"values are nested more than {MAX_DEPTH} deep", code="too-deep")
+        if self.has_json:
+            for row in rows:
+                refuse_deep(row)
         return rows
 
     def _row(self, row: pa.RecordBatch) -> dict[str, Json] | RecordError:
@@ -93,7 +94,9 @@ def _values(name: str, column: pa.Array, reading: Reading | None) -> list[Json]:
         return values if reading is None else [None if value is None else reading(value) for value in values]
     except UnicodeDecodeError as error:
         raise RecordError(
-            f"column {name!r} holds text that is not UTF-8 ({error.reason})", code="invalid-utf8", json_path=f"$.{name}"
+            f"column {shown(name)} holds text that is not UTF-8 ({error.reason})",
+            code="invalid-utf8",
+            json_path=f"$.{name}",
         ) from None
     except RecordError as error:
         raise RecordError(error.message, code=error.code, json_path=f"$.{name}", hint=error.hint) from None
@@ -168,18 +171,8 @@ def _map_reading(of_key: Reading | None, of_item: Reading | None) -> Reading:
             plain = key if of_key is None else of_key(key)
             name = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
             if name in value:
-                raise RecordError(f"a map has the key {name!r} more than once", code="duplicate-key")
+                raise RecordError(f"a map has the key {shown(name)} more than once", code="duplicate-key")
             value[name] = item if of_item is None or item is None else of_item(item)
         return value
 
     return read
-
-
-def _depth(value: Json) -> int:
-    """How deep a value is nested: 0 for text, 1 for a flat object."""
-    depth = 0
-    level = [value]
-    while level := [node for node in level if isinstance(node, dict | list)]:
-        depth += 1
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-    return depth

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from ismpack.data import Json
 from ismpack.errors import InputError, Location, RecordError
 from ismpack.sources.inputs import InputFile
+from ismpack.sources.limits import shown
 from ismpack.sources.table_rows import TableRows
 from ismpack.sources.table_types import bare_type, nesting, plain_batch, plain_schema
 
@@ -200,7 +201,7 @@ def _check_columns(file: InputFile, schema: pa.Schema) -> None:
     twice = next(_repeated(pa.struct(list(schema))), None)
     if twice is not None or not schema.names:
         raise InputError(
-            f"{file.path} has no columns" if twice is None else f"{file.path} has more than one column {twice!r}",
+            f"{file.path} has no columns" if twice is None else f"{file.path} has more than one column {shown(twice)}",
             code="bad-table",
             location=Location(path=file.path),
             hint=None if twice is None else "Rename all but one of them.",

@@ -28,6 +28,10 @@ _RESULT_KEYS = ("functionResponse", "function_response")
 _ABOUT_PART = frozenset(("thought", "thoughtSignature", "thought_signature", "videoMetadata", "video_metadata"))
 
 
+_LONGEST_KIND = 40
+"""Characters of a key that a JSON path repeats; no kind of part has a longer one."""
+
+
 def _parse_gemini(record: dict[str, Json]) -> Conversation:
     placed = _system(record)
     for index, item in enumerate(message_list(record.get("contents"), "$.contents")):
@@ -90,7 +94,7 @@ def _part(part: Json, path: str) -> Part:
         what = f"has {' and '.join(map(shown, kinds[:4]))}" if kinds else "is empty"
         raise bad_content(f"a part {what}; one key says what it is", path)
     kind, value = kinds[0], part[kinds[0]]
-    path = f"{path}.{kind}"
+    path = f"{path}.{kind}" if len(kind) <= _LONGEST_KIND else path
     if kind in _CALL_KEYS:
         return _call(value, path)
     if kind in _RESULT_KEYS:

@@ -11,10 +11,12 @@ from ismpack.formats.format import Format
 from ismpack.formats.message import parse_messages, text_paths
 from ismpack.formats.record import AROUND_KEYS, conversation, message_list
 from ismpack.formats.shapes import objects
+from ismpack.formats.verdicts import VERDICT_KEYS, refuse_undesired
 
 
 def _format(key: str, name: str, dialect: Dialect, datasets: tuple[str, ...]) -> Format:
     def parse(record: dict[str, Json]) -> Conversation:
+        refuse_undesired(record)
         items = message_list(record.get(key), f"$.{key}")
         messages = parse_messages(items, f"$.{key}", dialect)
         return conversation(record, messages, text_paths(items, f"$.{key}", dialect))
@@ -23,7 +25,7 @@ def _format(key: str, name: str, dialect: Dialect, datasets: tuple[str, ...]) ->
         name=name,
         title=f"{key} with role and content",
         keys={key: objects("role", "content")},
-        optional=AROUND_KEYS,
+        optional=(*VERDICT_KEYS, *AROUND_KEYS),
         datasets=datasets,
         example={
             key: [

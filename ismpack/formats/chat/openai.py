@@ -124,7 +124,7 @@ MESSAGES = Format(
     name="messages",
     title="OpenAI chat and its relatives: messages with role and content, tool calls, reasoning and loss flags",
     keys={"messages": objects("role", telling=True)},
-    without=("ans_id",),
+    without=("ans_id", "answers"),
     optional=(*AROUND_KEYS, *VERDICT_KEYS, "toolConfig", "content", "stop_reason", "chosen", "rejected"),
     datasets=(
         "OpenAI chat fine-tuning",

@@ -14,11 +14,11 @@ from ismpack.formats.values import kind_of
 
 
 def _parse_preference(record: dict[str, Json]) -> Conversation:
-    """The preferred answer; the other one is not looked at."""
+    """The preferred answer; the other one is not looked at. Answers in the input are context."""
     answer: list[Placed] = []
     for index, item in enumerate(message_list(record.get("preferred_output"), "$.preferred_output")):
         answer += answer_at(item, f"$.preferred_output[{index}]")
-    return chat(_object(record, "input"), "$.input", answer)
+    return chat(_object(record, "input"), "$.input", answer, context=True)
 
 
 def _parse_batch(record: dict[str, Json]) -> Conversation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ismpack.data import Conversation, Json, Message
@@ -22,6 +22,12 @@ def side(value: Json, path: str) -> Side:
     """
     items = message_list(value, path)
     return parse_messages(items, path, DIALECT), text_paths(items, path, DIALECT)
+
+
+def shared_count(chosen: Sequence[object], rejected: Sequence[object]) -> int:
+    """How many messages two sides of a choice begin with alike. The last of a side never counts: it was chosen."""
+    most = min(len(chosen), len(rejected)) - 1
+    return next((index for index in range(most) if chosen[index] != rejected[index]), max(most, 0))
 
 
 def joined(record: dict[str, Json], before: Side, after: Side) -> Conversation:

@@ -60,8 +60,10 @@ DIALECT = Dialect(
         "system": "system",
         "human": "user",
         "user": "user",
+        "User": "user",  # NeMo, with Assistant
         "gpt": "assistant",
         "assistant": "assistant",
+        "Assistant": "assistant",
         "bot": "assistant",
         "model": "assistant",
         "chatgpt": "assistant",
@@ -100,10 +102,11 @@ def _without_thought_tags(message: Message) -> Message:
     """The message, with its thought as reasoning if its whole text is a tagged thought and a tagged solution."""
     if message.role != "assistant" or type(message.content) is not str or message.reasoning is not None:
         return message
-    if _THOUGHT_TAGS[0] not in message.content:
+    # The count comes first: with several of a tag the pattern would take time with the square of the length.
+    if any(message.content.count(tag) != 1 for tag in _THOUGHT_TAGS):
         return message
     found = _THOUGHT.fullmatch(message.content)
-    if found is None or any(message.content.count(tag) > 1 for tag in _THOUGHT_TAGS):
+    if found is None:
         return message
     return structs.replace(message, reasoning=found[1].strip(), content=found[2].strip())
 
@@ -126,6 +129,7 @@ SHAREGPT = Format(
         "ToolACE",
         "APIGen-MT",
         "ToolBench",
+        "NeMo chat SFT",
         "AgentInstruct",
         "OpenThoughts",
         "Magpie",
@@ -149,4 +153,17 @@ SHAREGPT_ITEMS = Format(
         "items": [{"from": "human", "value": "What is the capital of Peru?"}, {"from": "chatgpt", "value": "Lima."}]
     },
     parse=partial(_parse, key="items"),
+)
+
+SHAREGPT_MESSAGES = Format(
+    name="sharegpt-messages",
+    title="ShareGPT's from and value under messages",
+    keys={"messages": objects("from", "value")},
+    without=("chosen", "rejected"),
+    optional=(*VERDICT_KEYS, *AROUND_KEYS),
+    datasets=("LLaMA-Factory (column messages)",),
+    example={
+        "messages": [{"from": "human", "value": "What is the capital of Peru?"}, {"from": "gpt", "value": "Lima."}]
+    },
+    parse=partial(_parse, key="messages"),
 )

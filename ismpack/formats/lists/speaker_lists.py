@@ -19,6 +19,8 @@ from ismpack.formats.values import kind_of, shown
 
 _Roles: TypeAlias = Mapping[str | int, Role]
 
+_MAX_NAME_SHOWN = 40
+
 _SPEAKING_ORDER: tuple[Role, Role] = ("user", "assistant")
 
 _SGD_SPEAKERS: _Roles = {
@@ -85,9 +87,14 @@ def _role(turn: _Turn, roles: _Roles) -> Role:
             f"a turn has the speaker {shown(str(word))}, which is not known",
             code="unknown-role",
             json_path=turn.speaker_path,
-            hint=f"Known speakers: {', '.join(map(str, roles))}.",
+            hint=f"Known speakers: {', '.join(_brief(str(known)) for known in roles)}.",
         )
     return roles[word]
+
+
+def _brief(name: str) -> str:
+    """A name as hints list it: a record may hold texts of any length where names should be."""
+    return name if len(name) <= _MAX_NAME_SHOWN else f"{name[:_MAX_NAME_SHOWN]}…"
 
 
 def _parse_sgd(record: dict[str, Json]) -> Conversation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ismpack.data import Conversation, Json, Role
 from ismpack.errors import RecordError
 from ismpack.formats.chat.sides import side
@@ -16,7 +18,8 @@ _TURNS = either(TEXTS, objects("content", without=("role",)))
 
 def _parse_questions(record: dict[str, Json]) -> Conversation:
     reference = record.get("reference")
-    answers = _texts(reference, "$.reference") if reference not in (None, []) else []
+    items = message_list(reference, "$.reference") if reference not in (None, "", []) else []
+    answers = [_text(item, f"$.reference[{index}]") if item is not None else None for index, item in enumerate(items)]
     return _interleaved(record, _texts(record.get("turns"), "$.turns"), answers)
 
 
@@ -42,26 +45,28 @@ def _parse_answers(record: dict[str, Json]) -> Conversation:
 
 def _texts(value: Json, path: str) -> list[tuple[str, str]]:
     """The texts of a list, each written bare or as the content of an object, with their JSON paths."""
-    found: list[tuple[str, str]] = []
-    for index, item in enumerate(message_list(value, path)):
-        text, where = (item.get("content"), ".content") if isinstance(item, dict) else (item, "")
-        found.append((f"{path}[{index}]{where}", text_at(text, f"{path}[{index}]{where}")))
-    return found
+    return [_text(item, f"{path}[{index}]") for index, item in enumerate(message_list(value, path))]
 
 
-def _interleaved(record: dict[str, Json], asked: list[tuple[str, str]], answers: list[tuple[str, str]]) -> Conversation:
-    """Each question followed by its answer; the last questions may have none."""
-    if len(answers) > len(asked):
+def _text(item: Json, path: str) -> tuple[str, str]:
+    text, where = (item.get("content"), f"{path}.content") if isinstance(item, dict) else (item, path)
+    return where, text_at(text, where)
+
+
+def _interleaved(
+    record: dict[str, Json], asked: list[tuple[str, str]], answers: Sequence[tuple[str, str] | None]
+) -> Conversation:
+    """Each question followed by its answer, if it has one."""
+    if extra := [answer for answer in answers[len(asked) :] if answer is not None]:
         raise RecordError(
-            f"there are {len(answers)} answers to {len(asked)} questions",
-            code="bad-messages",
-            json_path=answers[len(asked)][0],
+            f"there are {len(answers)} answers to {len(asked)} questions", code="bad-messages", json_path=extra[0][0]
         )
     turns: list[tuple[Role, str, str]] = []
     for index, (path, text) in enumerate(asked):
         turns.append(("user", path, text))
-        if index < len(answers):
-            turns.append(("assistant", *answers[index]))
+        answer = answers[index] if index < len(answers) else None
+        if answer is not None:
+            turns.append(("assistant", *answer))
     return dialogue(record, turns)
 
 

@@ -15,6 +15,7 @@ from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, conversation, text_in
 from ismpack.formats.shapes import LIST, TEXT, either
 from ismpack.formats.tools import calls_in_text, function_call, tool_definitions
+from ismpack.formats.transcripts.rendered_prompts import PLAIN_QUESTION
 
 _TYPES = {
     "str": "string",
@@ -102,7 +103,7 @@ def _json_type(word: str) -> dict[str, Json] | None:
 FUNCTION_CALLS = Format(
     name="function-calls",
     title="xLAM: query, tools, and answers that are calls, both as JSON text",
-    keys={"query": TEXT, "answers": either(TEXT, LIST), "tools": either(TEXT, LIST)},
+    keys={"query": PLAIN_QUESTION, "answers": either(TEXT, LIST), "tools": either(TEXT, LIST)},
     optional=tuple(key for key in AROUND_KEYS if key != "tools"),
     datasets=("xLAM function calling 60k",),
     example={

@@ -7,7 +7,8 @@ from ismpack.errors import RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.qa.pairs import question
 from ismpack.formats.record import AROUND_KEYS, alternating, message_list, text_at, text_in
-from ismpack.formats.shapes import TEXT, objects
+from ismpack.formats.shapes import objects
+from ismpack.formats.transcripts.rendered_prompts import PLAIN_QUESTION
 from ismpack.formats.values import kind_of
 
 
@@ -35,7 +36,7 @@ def _parse_instances(record: dict[str, Json]) -> Conversation:
 SELF_INSTRUCT = Format(
     name="self-instruct",
     title="Self-Instruct tasks: instruction, and instances with input and output",
-    keys={"instruction": TEXT, "instances": objects("output")},
+    keys={"instruction": PLAIN_QUESTION, "instances": objects("output")},
     optional=AROUND_KEYS,
     datasets=("Self-Instruct seed tasks",),
     example={"instruction": "Translate to French.", "instances": [{"input": "Good morning", "output": "Bonjour"}]},

@@ -15,13 +15,10 @@ from ismpack.errors import RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, alternating, text_at, text_in
 from ismpack.formats.shapes import TEXT, Shape
-from ismpack.formats.transcripts.rendered_prompts import PLAIN_PROMPT
+from ismpack.formats.transcripts.rendered_prompts import PLAIN_PROMPT, PLAIN_QUESTION
 from ismpack.formats.transcripts.speaker_texts import PLAIN_INSTRUCTION
-from ismpack.formats.values import kind_of
-from ismpack.formats.verdicts import VERDICT_KEYS, refuse_undesired
-
-PAIR_KEYS: tuple[str, ...] = ("history", *VERDICT_KEYS, *AROUND_KEYS)
-"""Keys that every pair reads beside its own."""
+from ismpack.formats.values import decode_text, kind_of
+from ismpack.formats.verdicts import PLAIN_VERDICT_KEYS, VERDICT_KEYS, refuse_undesired
 
 
 def question(record: dict[str, Json], asked: tuple[str, ...]) -> str:
@@ -36,13 +33,19 @@ def question(record: dict[str, Json], asked: tuple[str, ...]) -> str:
 
 
 def history(record: dict[str, Json]) -> list[tuple[str, str]]:
-    """Earlier turns, as (JSON path, text), the user's first.
+    """Earlier turns, as (JSON path, text), the user's first. Tables write them as JSON text, and none as empty text.
 
     Raises:
         RecordError: `bad-messages`, `bad-content`.
     """
     pairs = record.get("history")
-    if pairs is None:
+    if isinstance(pairs, str) and pairs:
+        try:
+            pairs = decode_text(pairs)
+        except ValueError as error:
+            what = f"history is text that is not JSON: {error}"
+            raise RecordError(what, code="bad-messages", json_path="$.history") from None
+    if pairs in (None, ""):
         return []
     if not isinstance(pairs, list):
         raise RecordError(f"history is {kind_of(pairs)}, not a list", code="bad-messages", json_path="$.history")
@@ -55,11 +58,13 @@ def history(record: dict[str, Json]) -> list[tuple[str, str]]:
     return turns
 
 
-def pair_parser(asked: tuple[str, ...], answer: str) -> Callable[[dict[str, Json]], Conversation]:
-    """The function that reads a question under some keys, and its answer under another."""
+def pair_parser(
+    asked: tuple[str, ...], answer: str, verdicts: tuple[str, ...]
+) -> Callable[[dict[str, Json]], Conversation]:
+    """The function that reads a question under some keys, and its answer under another, unless a verdict forbids it."""
 
     def parse(record: dict[str, Json]) -> Conversation:
-        refuse_undesired(record)
+        refuse_undesired(record, verdicts)
         turns = [*history(record), (f"$.{asked[0]}", question(record, asked)), (f"$.{answer}", text_in(record, answer))]
         return alternating(record, turns)
 
@@ -76,8 +81,10 @@ class _Pair:
         asked: Keys of the question's parts; the first must be there.
         answer: Key of the answer.
         shape: Shape of the question's first part.
+        answer_shape: Shape of the answer.
         also: Other keys of the signature.
         without: As there.
+        verdicts: Keys of what the record says of its own answer.
         datasets: As there.
         example: As there.
     """
@@ -86,25 +93,35 @@ class _Pair:
     title: str
     asked: tuple[str, ...]
     answer: str
-    shape: Shape = TEXT
+    shape: Shape = PLAIN_QUESTION
+    answer_shape: Shape = TEXT
     also: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = PLAIN_VERDICT_KEYS
     datasets: tuple[str, ...]
     example: dict[str, Json]
 
     def as_format(self) -> Format:
-        keys = {**dict.fromkeys(self.also, TEXT), self.asked[0]: self.shape, self.answer: TEXT}
+        keys = {**dict.fromkeys(self.also, TEXT), self.asked[0]: self.shape, self.answer: self.answer_shape}
         return Format(
             name=self.name,
             title=self.title,
             keys=keys,
             without=self.without,
-            optional=(*(key for key in self.asked if key not in keys), *PAIR_KEYS),
+            optional=(*(key for key in self.asked if key not in keys), "history", *self.verdicts, *AROUND_KEYS),
             datasets=self.datasets,
             example=self.example,
-            parse=pair_parser(self.asked, self.answer),
+            parse=pair_parser(self.asked, self.answer, self.verdicts),
         )
 
+
+_PLAIN_ALPACA = Shape(
+    f"{PLAIN_QUESTION.words} that is no BELLE dialogue",
+    lambda value: PLAIN_QUESTION.test(value) and PLAIN_INSTRUCTION.test(value),
+    PLAIN_QUESTION.spoiled,
+)
+
+_SOME_TEXT = Shape("text that is not empty", lambda value: isinstance(value, str) and bool(value), TEXT.spoiled)
 
 _PAIRS = (
     _Pair(
@@ -112,7 +129,7 @@ _PAIRS = (
         title="Alpaca: instruction, perhaps input, and output; earlier turns in history",
         asked=("instruction", "input"),
         answer="output",
-        shape=PLAIN_INSTRUCTION,
+        shape=_PLAIN_ALPACA,
         datasets=(
             "Alpaca",
             "GPT-4-LLM",
@@ -156,6 +173,7 @@ _PAIRS = (
         asked=("prompt",),
         answer="response",
         shape=PLAIN_PROMPT,
+        verdicts=VERDICT_KEYS,
         datasets=("ChatGLM", "HelpSteer", "BeaverTails"),
         example={"prompt": "Name a metal.", "response": "Tin."},
     ),
@@ -173,9 +191,27 @@ _PAIRS = (
         title="question, perhaps context, and answer, both texts",
         asked=("question", "context"),
         answer="answer",
-        without=("choices", "options"),
+        without=("choices", "options", "solution"),
         datasets=("Orca-Math", "GSM8K", "sql-create-context"),
         example={"question": "What is 2 + 2?", "answer": "4"},
+    ),
+    _Pair(
+        name="question-solution",
+        title="LIMO: question and its worked solution, the bare answer beside them",
+        asked=("question",),
+        answer="solution",
+        answer_shape=_SOME_TEXT,
+        without=(
+            "choices",
+            "options",
+            "generations",
+            "thinking_trajectories",
+            "attempt",
+            "deepseek_thinking_trajectory",
+            "deepseek_attempt",
+        ),
+        datasets=("LIMO",),
+        example={"question": "What is 2 + 2?", "solution": "Two and two make 4.", "answer": "4"},
     ),
     _Pair(
         name="question-response",
@@ -215,8 +251,18 @@ _PAIRS = (
         title="FLAN: inputs and targets, both texts",
         asked=("inputs",),
         answer="targets",
+        without=("definition",),
         datasets=("FLAN", "xP3", "Aya"),
         example={"inputs": "Is tin a metal?", "targets": "yes", "task": "qa"},
+    ),
+    _Pair(
+        name="definition-inputs-targets",
+        title="Natural Instructions: definition of the task, inputs and targets",
+        asked=("definition", "inputs"),
+        answer="targets",
+        also=("inputs",),
+        datasets=("Natural Instructions",),
+        example={"definition": "Translate to French.", "inputs": "Good morning", "targets": "Bonjour"},
     ),
     _Pair(
         name="pretokenized",

@@ -1,8 +1,10 @@
 """Preference data with a chosen and a rejected side. The chosen one is read.
 
 `chosen` is a text, one message, or a list of them. A list that starts with what is asked is the whole conversation;
-any other side follows the question, which is a text or a list of messages. Answers inside such a list are context:
-the choice was made on what comes after them.
+any other side follows the question, which is a text or a list of messages.
+
+Only what was chosen is trained. Answers before the choice are context, whatever the layout, unless a flag says more:
+those in the question or in its history, and those among the messages that chosen and rejected begin with alike.
 """
 
 from __future__ import annotations
@@ -13,17 +15,20 @@ from dataclasses import dataclass
 from ismpack.data import Conversation, Json, Message
 from ismpack.errors import RecordError
 from ismpack.formats.chat.openai import DIALECT, as_context
-from ismpack.formats.chat.sides import Side, joined, side
+from ismpack.formats.chat.sides import Side, joined, shared_count, side
 from ismpack.formats.format import Format
 from ismpack.formats.lists.sharegpt import SHAREGPT
 from ismpack.formats.message import parse_message
 from ismpack.formats.qa.pairs import history, question
 from ismpack.formats.qa.votes import VOTE_FORMATS
-from ismpack.formats.record import AROUND_KEYS, conversation, text_at
-from ismpack.formats.shapes import LIST, OBJECT, TEXT, Shape, either, objects
-from ismpack.formats.transcripts.rendered_prompts import PLAIN_PROMPT
+from ismpack.formats.record import AROUND_KEYS, conversation, message_list, text_at
+from ismpack.formats.shapes import LIST, OBJECT, Shape, either, objects
+from ismpack.formats.transcripts.rendered_prompts import PLAIN_PROMPT, PLAIN_QUESTION
 
 _CHOSEN = either(PLAIN_PROMPT, LIST, OBJECT)
+_LISTED = ("conversations", "trajectory")
+"""Questions that are always messages; the list may be written as JSON text."""
+
 _QUESTIONS = ("prompt", "question", "instruction", "input", "conversations", "trajectory")
 
 
@@ -32,12 +37,14 @@ def _parser(*asked: str) -> Callable[[dict[str, Json]], Conversation]:
 
     def parse(record: dict[str, Json]) -> Conversation:
         before, before_path = _before(record, asked)
-        chosen, path = _side(record.get("chosen"), "$.chosen")
+        value = record.get("chosen")
+        chosen, path = _side(value if asked else message_list(value, "$.chosen"), "$.chosen")
+        chosen = _with_context(record, chosen)
         if _is_answer(chosen[0]):
             if not before:
                 raise _contradiction("chosen starts with an answer, and nothing is asked before it")
             return joined(record, (before, before_path), (chosen, path))
-        if asked and isinstance(record.get(asked[0]), list):
+        if asked and (isinstance(record.get(asked[0]), list) or asked[0] in _LISTED):
             chosen = _repeating(before, chosen, asked[0])
         return conversation(record, chosen, path)
 
@@ -49,8 +56,8 @@ def _before(record: dict[str, Json], asked: tuple[str, ...]) -> Side:
     if not asked:
         return [], lambda _: "$"
     first = asked[0]
-    if isinstance(record.get(first), list):
-        messages, path = _side(record[first], f"$.{first}")
+    if isinstance(record.get(first), list) or first in _LISTED:
+        messages, path = _side(message_list(record.get(first), f"$.{first}"), f"$.{first}")
         return as_context(messages), path
     turns = [*history(record), (f"$.{first}", question(record, asked))]
     messages = [
@@ -90,6 +97,26 @@ def _repeating(before: list[Message], chosen: list[Message], asked: str) -> list
     if repeated != before:
         raise _contradiction(f"chosen starts neither with an answer nor with the messages of {asked}")
     return [*repeated, *chosen[len(before) :]]
+
+
+def _with_context(record: dict[str, Json], chosen: list[Message]) -> list[Message]:
+    """The chosen messages, those that the rejected side begins with too as context."""
+    if len(chosen) < 2:
+        return chosen
+    items = _items(record.get("chosen"))
+    shared = items[: shared_count(items, _items(record.get("rejected")))]
+    leading = _side(shared, "$.chosen")[0] if shared else []
+    if leading != chosen[: len(leading)]:
+        leading.pop()  # items that are not shared go on with this message
+    return [*as_context(leading), *chosen[len(leading) :]]
+
+
+def _items(value: Json) -> list[Json]:
+    """The items of a side that is a list; what is wrong with the rejected side does not matter."""
+    try:
+        return message_list(value, "$")
+    except RecordError:
+        return []
 
 
 def _is_answer(message: Message) -> bool:
@@ -159,7 +186,10 @@ _TURNS: Json = [{"from": "human", "value": "Name a metal."}]
 IMPLICIT = Format(
     name="implicit-preference",
     title="Two whole conversations: chosen and rejected lists of messages, and no prompt",
-    keys={"chosen": either(objects("role"), objects("from")), "rejected": LIST},
+    keys={
+        "chosen": either(objects("role"), objects("from")),
+        "rejected": either(LIST, objects("role"), objects("from")),
+    },
     without=_QUESTIONS,
     optional=AROUND_KEYS,
     datasets=("TRL implicit preference", "dpo-mix-7k"),
@@ -173,7 +203,7 @@ IMPLICIT = Format(
 RANKED = Format(
     name="ranked-outputs",
     title="LLaMA-Factory comparisons: instruction, perhaps input, and a better and a worse text in output",
-    keys={"instruction": TEXT, "output": Shape("list of two texts", _are_two_texts)},
+    keys={"instruction": PLAIN_QUESTION, "output": Shape("list of two texts", _are_two_texts)},
     optional=("input", "history", *AROUND_KEYS),
     datasets=("LLaMA-Factory comparison_gpt4",),
     example={"instruction": "Name a metal.", "input": "", "output": ["Tin.", "Wood."]},

@@ -9,6 +9,7 @@ from ismpack.errors import RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, conversation, text_at, text_in
 from ismpack.formats.shapes import TEXT, TEXTS, Shape
+from ismpack.formats.transcripts.rendered_prompts import PLAIN_QUESTION
 
 
 def _parser(asked: str, thought: str, answer: str) -> Callable[[dict[str, Json]], Conversation]:
@@ -45,7 +46,7 @@ def _thought(
     return Format(
         name=name,
         title=title,
-        keys={asked: TEXT, thinking: thought, answer: TEXT},
+        keys={asked: PLAIN_QUESTION, thinking: thought, answer: TEXT},
         optional=AROUND_KEYS,
         datasets=(dataset,),
         example=example,

@@ -11,6 +11,7 @@ from ismpack.formats.chat.sides import joined, side
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, alternating, conversation, message_list, text_at, text_in
 from ismpack.formats.shapes import LIST, TEXT, Shape, either, objects
+from ismpack.formats.transcripts.rendered_prompts import PLAIN_QUESTION
 from ismpack.formats.values import kind_of, shown
 from ismpack.formats.verdicts import undesired
 
@@ -166,7 +167,7 @@ VOTE_FORMATS: tuple[Format, ...] = (
     Format(
         name="better-response",
         title="PKU-SafeRLHF: prompt, response_0, response_1, better_response_id, and whether each is safe",
-        keys={"prompt": TEXT, "response_0": TEXT, "response_1": TEXT, "better_response_id": _ANY},
+        keys={"prompt": PLAIN_QUESTION, "response_0": TEXT, "response_1": TEXT, "better_response_id": _ANY},
         optional=("is_response_0_safe", "is_response_1_safe", *AROUND_KEYS),
         datasets=("PKU-SafeRLHF",),
         example={"prompt": "Name a metal.", "response_0": "Wood.", "response_1": "Tin.", "better_response_id": 1},
@@ -175,7 +176,7 @@ VOTE_FORMATS: tuple[Format, ...] = (
     Format(
         name="human-references",
         title="SHP: a post in history, two comments, and labels: 1 for human_ref_A",
-        keys={"history": TEXT, "human_ref_A": TEXT, "human_ref_B": TEXT, "labels": _ANY},
+        keys={"history": PLAIN_QUESTION, "human_ref_A": TEXT, "human_ref_B": TEXT, "labels": _ANY},
         optional=AROUND_KEYS,
         datasets=("SHP",),
         example={"history": "Which metal?", "human_ref_A": "Tin.", "human_ref_B": "Wood.", "labels": 1},
@@ -184,7 +185,7 @@ VOTE_FORMATS: tuple[Format, ...] = (
     Format(
         name="annotations",
         title="AlpacaEval annotations: instruction, output_1, output_2, and preference from 1 to 2",
-        keys={"instruction": TEXT, "output_1": TEXT, "output_2": TEXT, "preference": _ANY},
+        keys={"instruction": PLAIN_QUESTION, "output_1": TEXT, "output_2": TEXT, "preference": _ANY},
         optional=AROUND_KEYS,
         datasets=("AlpacaEval annotations",),
         example={"instruction": "Name a metal.", "output_1": "Wood.", "output_2": "Tin.", "preference": 1.99},

@@ -15,17 +15,25 @@ from ismpack.formats.chat.sides import Side, joined, side
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, text_in
 from ismpack.formats.shapes import TEXT, either, objects
-from ismpack.formats.transcripts.rendered_prompts import PLAIN_PROMPT, PROMPT_MARKS, RENDERED_PROMPT
+from ismpack.formats.transcripts.rendered_prompts import (
+    HELPSTEER,
+    HELPSTEER_PROMPT,
+    PLAIN_PROMPT,
+    PROMPT_MARKS,
+    RENDERED_PROMPT,
+)
 from ismpack.formats.transcripts.template_texts import LLAMA_3
 from ismpack.formats.transcripts.turn_marks import answer_in, prompt_in
-from ismpack.formats.verdicts import VERDICT_KEYS, refuse_undesired
+from ismpack.formats.verdicts import PLAIN_VERDICT_KEYS, VERDICT_KEYS, refuse_undesired
 
 
-def _answering(prompt_key: str, answer_key: str) -> Callable[[dict[str, Json]], Conversation]:
-    """The function that reads a prompt under one key, and its answer under another."""
+def _answering(
+    prompt_key: str, answer_key: str, verdicts: tuple[str, ...] = ()
+) -> Callable[[dict[str, Json]], Conversation]:
+    """The function that reads a prompt under one key, and its answer under another, unless a verdict forbids it."""
 
     def parse(record: dict[str, Json]) -> Conversation:
-        refuse_undesired(record)
+        refuse_undesired(record, verdicts)
         prompt = text_in(record, prompt_key)
         marks = next((marks for marks in PROMPT_MARKS if marks.begins(prompt)), None)
         if marks is None:
@@ -40,6 +48,24 @@ def _answering(prompt_key: str, answer_key: str) -> Callable[[dict[str, Json]], 
         return joined(record, (context, lambda _: f"$.{prompt_key}"), _answer(answer, answer_key))
 
     return parse
+
+
+def _parse_helpsteer(record: dict[str, Json]) -> Conversation:
+    """The first question and the answer have no mark; with theirs the prompt is as NeMo writes it."""
+    refuse_undesired(record)
+    prompt = text_in(record, "prompt")
+    first = "" if HELPSTEER.opening.match(prompt) else "<extra_id_1>User\n"
+    rendered = f"{first}{prompt}\n<extra_id_1>Assistant\n"
+    context = as_context(prompt_in(rendered, "$.prompt", HELPSTEER))
+    if context[-1].role != "user":
+        raise RecordError(
+            "the last turn of the prompt is the assistant's, and response is one more",
+            code="bad-messages",
+            json_path="$.prompt",
+            hint="A prompt ends with what the user says.",
+        )
+    answer = answer_in(text_in(record, "response"), "$.response", HELPSTEER)
+    return joined(record, (context, lambda _: "$.prompt"), _answer(answer, "response"))
 
 
 def _parse_nemotron(record: dict[str, Json]) -> Conversation:
@@ -67,16 +93,28 @@ PROMPTED_ANSWER_FORMATS: tuple[Format, ...] = (
         optional=(*VERDICT_KEYS, *AROUND_KEYS),
         datasets=("Anthropic Text Completions",),
         example={"prompt": "\n\nHuman: What is the capital of Peru?\n\nAssistant:", "completion": " Lima."},
-        parse=_answering("prompt", "completion"),
+        parse=_answering("prompt", "completion", VERDICT_KEYS),
     ),
     Format(
         name="rendered-generation",
         title="A prompt written out with turn marks, and its generation: logs of Llama models, Metharme",
         keys={"prompt": RENDERED_PROMPT, "generation": TEXT},
-        optional=AROUND_KEYS,
+        optional=(*PLAIN_VERDICT_KEYS, *AROUND_KEYS),
         datasets=("Amazon Bedrock, Meta Llama", "Metharme text"),
         example={"prompt": _LLAMA_PROMPT, "generation": "Lima."},
-        parse=_answering("prompt", "generation"),
+        parse=_answering("prompt", "generation", PLAIN_VERDICT_KEYS),
+    ),
+    Format(
+        name="helpsteer2-turns",
+        title="HelpSteer2, several turns: prompt with <extra_id_1>Assistant and <extra_id_1>User, and response",
+        keys={"prompt": HELPSTEER_PROMPT, "response": TEXT},
+        optional=(*VERDICT_KEYS, *AROUND_KEYS),
+        datasets=("HelpSteer2, several turns",),
+        example={
+            "prompt": "<extra_id_1>User\nWhat is the capital of Peru?",
+            "response": "Lima.",
+        },
+        parse=_parse_helpsteer,
     ),
     Format(
         name="rendered-preference",

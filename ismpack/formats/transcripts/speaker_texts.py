@@ -6,6 +6,8 @@ import re
 
 from ismpack.data import Conversation, Json, Message
 from ismpack.errors import RecordError
+from ismpack.formats.chat.openai import as_context
+from ismpack.formats.chat.sides import shared_count
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, conversation, text_in
 from ismpack.formats.shapes import TEXT, Shape
@@ -48,9 +50,11 @@ _BELLE = Marks(
 
 
 def _parse_hh(record: dict[str, Json]) -> Conversation:
-    """The chosen side; the rejected one is not read."""
-    messages = messages_in(text_in(record, "chosen"), "$.chosen", HUMAN_ASSISTANT)
-    return conversation(record, messages, lambda _: "$.chosen")
+    """The chosen side; answers that the rejected one begins with too are context."""
+    chosen = messages_in(text_in(record, "chosen"), "$.chosen", HUMAN_ASSISTANT)
+    rejected = messages_in(text_in(record, "rejected"), "$.rejected", HUMAN_ASSISTANT)
+    shared = shared_count(chosen, rejected)
+    return conversation(record, [*as_context(chosen[:shared]), *chosen[shared:]], lambda _: "$.chosen")
 
 
 def _parse_baize(record: dict[str, Json]) -> Conversation:
