@@ -255,6 +255,8 @@ def test_a_signal_ends_the_run_and_leaves_nothing(folder: Path, number: signal.S
     process = subprocess.Popen(
         [sys.executable, "-m", "ismpack", "convert", "big.jsonl", "-t", "sample_data/tokenizer", "-o", "out"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (folder / "out.ismpack-tmp").exists() and time.monotonic() < deadline:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -14,8 +15,10 @@ import pyarrow as pa
 import pytest
 
 import ismpack
+from ismpack.data import Conversation, Message, ToolCall
 from ismpack.errors import InputError, IsmpackError, OutputError, RecordError, RunError, UsageError
 from ismpack.pipeline import ConvertReport
+from ismpack.pipeline.oddities import oddities
 from ismpack.shards import open_staging
 
 Convert = Callable[..., ConvertReport]
@@ -415,6 +418,56 @@ def test_a_run_that_dropped_every_record_says_so_and_lists_none(convert: Convert
         "None was rejected: --overlong drop left them out.",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+ODDITIES = {
+    "duplicate-conversation",
+    "empty-input",
+    "message-key-unread",
+    "misnamed-input",
+    "nul-in-data",
+    "tool-result-without-call",
+}
+
+
+def test_oddities_are_counted_once_for_each_conversation(convert: Convert, tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "Hi"}
+    said = {"role": "assistant", "content": "Hello"}
+    talks: list[list[dict[str, Any]]] = [
+        [asked, said],
+        [asked, said],
+        [asked, said],
+        [asked, {**said, "content": "a\0b\0c"}, {**asked, "content": "\0"}, said],
+        [asked, {**said, "mood": "calm", "day": 1}],
+        [asked, {"role": "tool", "content": "7"}, said],
+    ]
+    path = tmp_path / "odd.jsonl.gz"
+    path.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks), encoding="utf-8")
+    (tmp_path / "empty.jsonl").touch()
+    report = convert([str(path), str(tmp_path / "empty.jsonl")], allow_dropped=["content"])
+    assert (report.totals.records, report.totals.conversations) == (6, 6)
+    assert {code: count for code, count in report.warnings.items() if code in ODDITIES} == {
+        "duplicate-conversation": 3,
+        "empty-input": 1,
+        "message-key-unread": 1,
+        "misnamed-input": 1,
+        "nul-in-data": 1,
+        "tool-result-without-call": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "answered", "odd"),
+    [([], None, True), (["a"], "a", False), (["a"], None, False), (["a"], "b", True), ([None], "b", False)],
+)
+def test_a_tool_result_answers_a_call_that_was_made(made: list[str | None], answered: str | None, *, odd: bool) -> None:
+    calls = tuple(ToolCall(name="f", arguments={}, id=name) for name in made)
+    messages = (
+        Message(role="user", content="q"),
+        Message(role="assistant", content="a", tool_calls=calls),
+        Message(role="tool", content="r", tool_call_id=answered),
+    )
+    assert ("tool-result-without-call" in oddities(Conversation(messages=messages))) is odd
 
 
 def test_unwanted_answers_are_left_out_and_counted_not_rejected(convert: Convert, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ismpack.data import Conversation, Filled, PackBatch, Record, SampleBatch, Segment
 from ismpack.errors import UNDESIRED, InternalError, RecordError
 from ismpack.packing import fit, pack
 from ismpack.pipeline.inputs import records
+from ismpack.pipeline.oddities import digests, oddities
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import SOURCE_POSITION_BITS
 from ismpack.sources import Chunk
@@ -39,6 +41,7 @@ class Tally:
         formats: Format -> records.
         warnings: Code -> times.
         inferred_stops: Control tokens that were taken as stop tokens.
+        digests: Of every sample's tokens and loss, 8 bytes each.
     """
 
     records: int = 0
@@ -49,6 +52,7 @@ class Tally:
     formats: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     inferred_stops: set[str] = field(default_factory=set)
+    digests: list[npt.NDArray[np.uint64]] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Add the counts of another partition."""
@@ -60,6 +64,7 @@ class Tally:
         self.formats += other.formats
         self.warnings += other.warnings
         self.inferred_stops |= other.inferred_stops
+        self.digests += other.digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,7 @@ class Partition:
             fitted = fit(batch, options.max_length, options.overlong)
             refused |= {tokenized[i]: error for i, error in fitted.refused.items()}
             self._batches.append(fitted.batch)
+            self.tally.digests.append(digests(fitted.batch))
             self.tally.warnings.update(
                 {
                     "overlong-cut": fitted.cut,
@@ -183,7 +189,7 @@ class Partition:
         for owner, pending in enumerate(self._pending):
             if owner in used:
                 self.tally.conversations += 1
-                self.tally.warnings.update(pending.conversation.warnings)
+                self.tally.warnings.update((*pending.conversation.warnings, *oddities(pending.conversation)))
                 self.tally.warnings.update(pending.segmentation.warnings)
                 self.tally.inferred_stops |= pending.segmentation.inferred_stops
             elif owner in errors:

@@ -11,6 +11,7 @@ from ismpack.formats import TREE_KEY, gather_trees, tree_message
 from ismpack.options import ConvertOptions
 from ismpack.packing import fit, pack
 from ismpack.pipeline.inputs import input_files
+from ismpack.pipeline.oddities import oddities
 from ismpack.pipeline.report import WARNINGS
 from ismpack.pipeline.toolkit import Toolkit, make_toolkit
 from ismpack.sources import Chunk, read, scan
@@ -115,7 +116,8 @@ def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tu
         for error in (*refused.values(), *fitted.refused.values()):
             raise error
         raise RecordError("the conversation is left out by --overlong drop", code="overlong")
-    warnings = [f"{code} ({WARNINGS[code]})" for code in segmentation.warnings]
+    codes = (*conversation.warnings, *oddities(conversation), *segmentation.warnings)
+    warnings = [f"{code} ({WARNINGS[code]})" for code in dict.fromkeys(codes)]
     stops = sorted(segmentation.inferred_stops)
     warnings += [f"{token!r} closes an answer but is not listed as stop token" for token in stops]
     lost = len(segmentation.samples) - len(fitted.batch)

@@ -14,6 +14,7 @@ from ismpack.errors import UNDESIRED, InternalError, RunError, UsageError
 from ismpack.options import ConvertOptions
 from ismpack.pipeline.identity import finished_dataset, identity, refuse_foreign_files
 from ismpack.pipeline.inputs import input_files, typed_inputs
+from ismpack.pipeline.oddities import repeats
 from ismpack.pipeline.partition import Partition, Tally
 from ismpack.pipeline.plan import Plan, make_plan
 from ismpack.pipeline.publish import ShardFacts, rejected_lines, write_manifest, write_run, write_side_files
@@ -94,8 +95,11 @@ def _write_shards(
         made, facts = _write_shard(index, plan, toolkit, staging, on_progress)
         tally.add(made)
         shards.append(facts)
+    tally.warnings["duplicate-conversation"] = repeats(tally.digests)
     for scan in plan.scans:
         scan.refuse_change()
+        tally.warnings["empty-input"] += not scan.text_bytes
+        tally.warnings["misnamed-input"] += scan.is_misnamed
     tally.rejected.sort(key=lambda entry: entry[0])
     return tally, shards
 

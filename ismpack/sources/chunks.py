@@ -17,7 +17,7 @@ from ismpack.data import Unit
 from ismpack.errors import InternalError, Location
 from ismpack.sources.compression import Compression, compression_of, decompress
 from ismpack.sources.cutting import Cut, OneLineError, Span, cut
-from ismpack.sources.inputs import InputFile
+from ismpack.sources.inputs import STDIN, InputFile
 from ismpack.sources.sniffing import HEAD_BYTES, Container, Layout, layout_of, refuse_foreign
 from ismpack.sources.streams import Pass, changed, open_stored, unwritable
 from ismpack.sources.tables import has_column, spool_table, table_kind
@@ -96,6 +96,12 @@ class Scan:
     def unit(self) -> Unit:
         """What a position in this file counts."""
         return _unit(self.file, self.container)
+
+    @property
+    def is_misnamed(self) -> bool:
+        """Whether the file's name says another compression than its bytes."""
+        named = self.file.path != STDIN
+        return named and self.bytes > 0 and self.file.called_compression != self.compression
 
 
 def _unit(file: InputFile, container: Container) -> Unit:

@@ -24,7 +24,7 @@ STDIN = "-"
 _LINES = (".jsonl", ".ndjson")
 _TABS = (".tsv",)
 _TABLES = (".csv", *_TABS)
-_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 
 
 def _stored(*endings: str) -> tuple[str, ...]:
@@ -59,6 +59,11 @@ class InputFile:
     def is_called_lines(self) -> bool:
         """Whether the name says that each line is a record."""
         return self.path.lower().endswith(_stored(*_LINES))
+
+    @property
+    def called_compression(self) -> str | None:
+        """How the name says that it is compressed."""
+        return next((kind for ending, kind in _COMPRESSED.items() if self.path.lower().endswith(ending)), None)
 
     @property
     def is_called_table(self) -> bool:
