@@ -242,6 +242,15 @@ def test_a_reader_that_leaves_ends_the_command_with_141_and_no_noise(folder: Pat
     assert (process.returncode, err) == (141, "")
 
 
+MAIN = """\
+import signal
+from ismpack.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+"""The command line, also where a shell started the tests in the background, with SIGINT ignored for all children."""
+
+
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [
@@ -253,10 +262,8 @@ def test_a_signal_ends_the_run_and_leaves_nothing(folder: Path, number: signal.S
     lines = (ROOT / "sample_data/chat.jsonl").read_bytes() * 400
     (folder / "big.jsonl").write_bytes(lines)
     process = subprocess.Popen(
-        [sys.executable, "-m", "ismpack", "convert", "big.jsonl", "-t", "sample_data/tokenizer", "-o", "out"],
+        [sys.executable, "-c", MAIN, "convert", "big.jsonl", "-t", "sample_data/tokenizer", "-o", "out"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (folder / "out.ismpack-tmp").exists() and time.monotonic() < deadline:
