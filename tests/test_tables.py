@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -407,3 +408,34 @@ def test_no_flipped_bit_crashes(tmp_path: Path, write: Callable[[pa.Table], byte
             damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
             with suppress(InputError):
                 read_all(tmp_path, spool(tmp_path, bytes(damaged)))
+
+
+# -------------------------------------------------------------------------------------------- members of type null
+
+
+def test_a_key_that_is_always_null_is_dropped_wherever_it_stands(tmp_path: Path) -> None:
+    given: list[dict[str, Any]] = [
+        {"m": [{"role": "user", "name": None, "call": {"id": None}}, {"role": "tool", "name": None, "call": None}]},
+        {"m": []},
+        {"m": None},
+        {"m": [{"role": "assistant", "name": None, "call": {"id": None}}]},
+    ]
+    expected = [
+        {"m": [{"role": "user", "call": {}}, {"role": "tool", "call": None}]},
+        {"m": []},
+        {"m": None},
+        {"m": [{"role": "assistant", "call": {}}]},
+    ]
+    table = pa.Table.from_pylist(given)
+    assert "null" in str(table.schema.field("m").type)
+    large = table.cast(pa.schema([("m", pa.large_list(table.schema.field("m").type.value_type))]))
+    for stored in (arrow_stream(table), arrow_file(large), parquet(table)):
+        assert rows(tmp_path, stored) == expected
+    assert rows(tmp_path, arrow_stream(table.slice(1, 2))) == expected[1:3]
+
+
+def test_a_saved_dataset_with_a_key_that_is_always_null_is_read(tmp_path: Path) -> None:
+    message = {"role": "user", "content": "Hi", "name": None}
+    datasets.Dataset.from_list([{"messages": [message, message]}] * 3).save_to_disk(str(tmp_path / "saved"))
+    [path] = sorted((tmp_path / "saved").glob("*.arrow"))
+    assert rows(tmp_path, path.read_bytes()) == [{"messages": [{"role": "user", "content": "Hi"}] * 2}] * 3

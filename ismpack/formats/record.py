@@ -65,7 +65,8 @@ def message_list(value: Json, path: str) -> list[Json]:
             value = decode_text(value)
         except ValueError as error:
             message = f"the messages are text that is not JSON: {error}"
-            raise RecordError(message, code="bad-messages", json_path=path) from None
+            hint = "Write them with json.dumps; what Python's str() makes of a list is not JSON."
+            raise RecordError(message, code="bad-messages", json_path=path, hint=hint) from None
     if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
         value = _rows(value, path)
     if not isinstance(value, list):

@@ -22,6 +22,7 @@ from ismpack.data import Json
 from ismpack.errors import InputError, Location, RecordError
 from ismpack.sources.inputs import InputFile
 from ismpack.sources.limits import shown
+from ismpack.sources.table_nulls import has_null_member, schema_without_null_members, without_null_members
 from ismpack.sources.table_rows import TableRows
 from ismpack.sources.table_types import bare_type, nesting, plain_batch, plain_schema
 
@@ -89,7 +90,7 @@ def spool_table(file: InputFile, stored_path: str, target: Path, batch_bytes: in
     with _reading(file, stored_path):
         schema, pieces = _open(file, stored_path)
         _check_columns(file, schema)
-        plain = plain_schema(schema)
+        plain = plain_schema(schema_without_null_members(schema))
     spooled: list[TableBatch] = []
     first_row = 0
     with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, plain) as writer:
@@ -151,7 +152,7 @@ def _arrow_pieces(mapped: mmap.mmap, batches: Iterator[pa.RecordBatch]) -> Itera
     for batch in batches:
         batch.validate()
         for column in batch.columns:  # offsets must lie in the file; what is no UTF-8 costs only its row
-            column.view(bare_type(column.type)).validate(full=True)
+            (column if has_null_member(column.type) else column.view(bare_type(column.type))).validate(full=True)
         yield from (batch.slice(start, _STEP_ROWS) for start in range(0, batch.num_rows, _STEP_ROWS))
         if hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)  # pages of earlier batches would count as ours
@@ -177,7 +178,7 @@ def _whole_stream(
 
 def _plain_pieces(file: InputFile, stored_path: str, pieces: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with _reading(file, stored_path):
-        yield from map(plain_batch, pieces)
+        yield from map(plain_batch, map(without_null_members, pieces))
 
 
 def _gathered(pieces: Iterator[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
