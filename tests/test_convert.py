@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,21 @@ def test_no_conversation_publishes_nothing(convert: Convert, tmp_path: Path) -> 
         convert(str(tmp_path / "empty.jsonl"))
     assert caught.value.code == "no-records"
     assert not (tmp_path / "out").exists()
+
+
+def test_an_input_without_any_good_record_is_not_read_to_its_end(
+    convert: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ismpack.pipeline.plan.MIN_PARTITION_BYTES", 1 << 20)
+    path = tmp_path / "logs.jsonl"
+    path.write_text(json.dumps({"level": "info", "line": "x" * 500}) + "\n", encoding="utf-8")
+    path.write_bytes(path.read_bytes() * 12_000)  # 6 MB, in six partitions of one chunk
+    with pytest.raises(RunError) as caught:
+        convert(str(path))
+    assert caught.value.code == "nothing-to-train"
+    read = re.fullmatch(r"none of the ([\d,]+) records read gave a conversation, .*", caught.value.message)
+    assert read is not None
+    assert 1_000 <= int(read[1].replace(",", "")) <= 2_500
 
 
 def test_a_run_that_dropped_every_record_says_so_and_lists_none(convert: Convert, tmp_path: Path) -> None:

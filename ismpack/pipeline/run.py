@@ -27,6 +27,9 @@ from ismpack.sources import InputFile
 _TOLERATED_REJECTS = 10
 """So many bad records never stop a run, whatever their share."""
 
+_HOPELESS_REJECTS = 1_000
+"""So many bad records and no good one, at the end of a partition, end a run: the input is not what it should be."""
+
 _SIBLINGS = (".ismpack-tmp", ".ismpack-old", ".rejected.jsonl")
 """What a run may write beside the output directory."""
 
@@ -95,6 +98,8 @@ def _write_shards(
         made, facts = _write_shard(index, plan, toolkit, staging, on_progress)
         tally.add(made)
         shards.append(facts)
+        if not tally.conversations and len(tally.rejected) >= _HOPELESS_REJECTS:
+            break  # chunks of every part of the inputs were read, and none held anything; the run fails
     tally.warnings["duplicate-conversation"] = repeats(tally.digests)
     for scan in plan.scans:
         scan.refuse_change()
@@ -133,7 +138,7 @@ def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target
             file.write(rejected_lines(tally.rejected, plan.inputs))
         hint = f"The reasons are in {beside}"
     if not tally.conversations:
-        message = f"none of {tally.records:,} records gave a conversation, so nothing was published"
+        message = f"none of the {tally.records:,} records read gave a conversation, so nothing was published"
         raise RunError(message, code="nothing-to-train", hint=f"{hint}.")
     raise RunError(
         f"{rejected:,} of {tally.records:,} records were rejected, more than --max-rejected {options.max_rejected:g} "
