@@ -127,7 +127,7 @@ def test_a_tree_without_replies_is_a_question() -> None:
         (prompt("q", "Q", reply("a", "A", rank=True)), "bad-message", "$.prompt.replies[0].rank"),
         (prompt("q", "Q", reply("a", " ")), "empty-answer", "$.prompt.replies[0].text"),
         (prompt("q", "Q", {"role": "assistant"}), "bad-content", "$.prompt.replies[0].text"),
-        (prompt("q", "Q", {"role": None, "text": "A"}), "unknown-role", "$.prompt.replies[0].role"),
+        (prompt("q", "Q", {"role": None, "text": "A"}), "bad-message", "$.prompt.replies[0].role"),
     ],
 )
 def test_a_bad_tree_is_refused(root: Json, code: str, path: str) -> None:

@@ -6,7 +6,6 @@ format spreads an answer: Harmony over channels, ms-swift over a message for eac
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from msgspec import structs
@@ -17,8 +16,9 @@ from ismpack.formats.channels import CHANNEL_KEYS, has_channel, in_channel, is_c
 from ismpack.formats.dialect import Dialect
 from ismpack.formats.flags import LOSS_FLAGS, loss_flag
 from ismpack.formats.parts import bad_content, content_parts, messages_of, not_text
+from ismpack.formats.roles import role_of
 from ismpack.formats.tools import function_call, tool_calls
-from ismpack.formats.values import kind_of, shown
+from ismpack.formats.values import kind_of
 
 REASONING_KEYS: tuple[str, ...] = ("reasoning_content", "thinking", "reasoning", "thought", "think")
 """Keys that hold the thinking before an answer; all mean the same."""
@@ -75,7 +75,8 @@ def parse_message(item: Json, path: str, dialect: Dialect) -> list[Message]:
     """
     if not isinstance(item, dict):
         raise RecordError(f"a message is {kind_of(item)}, not an object", code="bad-message", json_path=path)
-    role, content = _role(item, path, dialect), item.get(dialect.content_key)
+    role = role_of(item.get(dialect.role_key), dialect.roles, f"{path}.{dialect.role_key}")
+    content = item.get(dialect.content_key)
     others, calls_only = item.keys() - {dialect.role_key, dialect.content_key}, _is_calls(item, dialect)
     if isinstance(content, str) and not calls_only and others.isdisjoint(_SPECIAL_KEYS):
         return [Message(role=role, content=content, extra=_extra(item, role, dialect))]
@@ -173,24 +174,6 @@ def _extra(item: dict[str, Json], role: Role, dialect: Dialect) -> dict[str, Jso
         return extra
     other = dialect.metadata | (CHANNEL_KEYS if has_channel(item) else frozenset())
     return {key: value for key, value in extra.items() if key not in other and (key, role) != ("refusal", "assistant")}
-
-
-def _role(item: dict[str, Json], path: str, dialect: Dialect) -> Role:
-    word = item.get(dialect.role_key)
-    path = f"{path}.{dialect.role_key}"
-    if not isinstance(word, str):
-        what = f"{kind_of(word)}, not text" if dialect.role_key in item else "missing"
-        raise RecordError(f"the role of a message is {what}", code="bad-message", json_path=path)
-    if word not in dialect.roles:
-        near = difflib.get_close_matches(word.strip().lower(), dialect.roles, n=1)
-        guess = f'Did you mean "{near[0]}"? ' if near else ""
-        raise RecordError(
-            f"a message has role {shown(word)}, which is not known",
-            code="unknown-role",
-            json_path=path,
-            hint=f"{guess}Known roles: {', '.join(dialect.roles)}.",
-        )
-    return dialect.roles[word]
 
 
 def _refuse_misplaced(item: dict[str, Json], role: Role, path: str, dialect: Dialect) -> None:

@@ -22,6 +22,7 @@ from ismpack.data import Conversation, Json, Message, Record, Role
 from ismpack.errors import UNDESIRED, InputError, Location, RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.record import conversation, text_at
+from ismpack.formats.roles import role_of
 from ismpack.formats.shapes import TEXT, holding
 from ismpack.formats.values import kind_of, shown
 
@@ -79,15 +80,8 @@ def _text(node: _Object, way: list[int]) -> str:
 
 def _role(node: _Object, way: list[int]) -> Role:
     word = node.get("role")
-    if not isinstance(word, str) or word not in _ROLES:
-        what = shown(word) if isinstance(word, str) else kind_of(word)
-        raise RecordError(
-            f"a message has role {what}, which is not known",
-            code="unknown-role",
-            json_path=f"{_path(way)}.role",
-            hint=f"Known roles: {', '.join(_ROLES)}.",
-        )
-    return _ROLES[word]
+    known = isinstance(word, str) and word in _ROLES
+    return _ROLES[str(word)] if known else role_of(word, _ROLES, f"{_path(way)}.role")
 
 
 def _wanted_replies(node: _Object, way: list[int], *more: int) -> list[tuple[int, _Object]]:

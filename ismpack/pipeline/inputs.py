@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ismpack.data import Record
+from ismpack.data import Conversation, Record
 from ismpack.errors import RecordError
-from ismpack.formats import Format, gather_trees, shortcut_for
+from ismpack.formats import PLAIN_FORMAT, Format, gather_trees, shortcut_for, to_conversation
 from ismpack.sources import Chunk, InputFile, expand, read, spool_streams
 
 
@@ -30,6 +30,17 @@ def input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[
     with tempfile.TemporaryDirectory(prefix="ismpack-") as folder:
         spool = Path(folder)
         yield expand(typed, spool_streams(typed, stdin, spool)), spool
+
+
+def conversation_of(record: Record, chosen: Format | None) -> tuple[str, Conversation]:
+    """The name of a record's format, and its conversation.
+
+    Raises:
+        RecordError: See `formats.to_conversation`.
+    """
+    if record.conversation is not None:
+        return PLAIN_FORMAT, record.conversation
+    return to_conversation(record.value, chosen)
 
 
 def records(chunk: Chunk, chosen: Format | None) -> Iterator[Record | RecordError | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import xxhash
@@ -11,20 +9,20 @@ import xxhash
 from ismpack.data import Conversation, SampleBatch
 
 
-def oddities(conversation: Conversation) -> Iterator[str]:
+def oddities(conversation: Conversation) -> list[str]:
     """Warning codes of a conversation; each at most once."""
-    if any(_has_nul(message.content) for message in conversation.messages):
-        yield "nul-in-data"
-    if any(message.extra for message in conversation.messages):
-        yield "message-key-unread"
-    if any(message.role == "tool" for message in conversation.messages) and _has_unasked_result(conversation):
-        yield "tool-result-without-call"
-
-
-def _has_nul(content: str | tuple[str, ...] | None) -> bool:
-    if type(content) is str:
-        return "\0" in content
-    return any("\0" in text for text in content or ())
+    nul = unread = results = False
+    for message in conversation.messages:
+        content = message.content
+        nul = nul or (type(content) is str and "\0" in content) or (type(content) is tuple and "\0" in "".join(content))
+        unread = unread or bool(message.extra)
+        results = results or message.role == "tool"
+    found = {
+        "nul-in-data": nul,
+        "message-key-unread": unread,
+        "tool-result-without-call": results and _has_unasked_result(conversation),
+    }
+    return [code for code, is_odd in found.items() if is_odd]
 
 
 def _has_unasked_result(conversation: Conversation) -> bool:

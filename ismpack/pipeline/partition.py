@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ismpack.data import Conversation, Filled, PackBatch, Record, SampleBatch, Segment
 from ismpack.errors import UNDESIRED, InternalError, RecordError
 from ismpack.packing import fit, pack
-from ismpack.pipeline.inputs import records
+from ismpack.pipeline.inputs import conversation_of, records
 from ismpack.pipeline.oddities import digests, oddities
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import SOURCE_POSITION_BITS
@@ -131,7 +131,7 @@ class Partition:
 
     def _take(self, record: Record) -> None:
         try:
-            name, conversation = self._toolkit.conversation(record)
+            name, conversation = conversation_of(record, self._toolkit.format)
             self.tally.formats[name] += 1
             segmentation = self._toolkit.segments(conversation)
         except InternalError as error:

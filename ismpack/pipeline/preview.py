@@ -10,7 +10,7 @@ from ismpack.errors import RecordError, UsageError
 from ismpack.formats import TREE_KEY, gather_trees, tree_message
 from ismpack.options import ConvertOptions
 from ismpack.packing import fit, pack
-from ismpack.pipeline.inputs import input_files
+from ismpack.pipeline.inputs import conversation_of, input_files
 from ismpack.pipeline.oddities import oddities
 from ismpack.pipeline.report import WARNINGS
 from ismpack.pipeline.toolkit import Toolkit, make_toolkit
@@ -60,7 +60,7 @@ def preview(path: str, line: int | None, options: ConvertOptions) -> Preview:
     error = item if isinstance(item, RecordError) else None
     if isinstance(item, Record):
         try:
-            name, conversation = toolkit.conversation(item)
+            name, conversation = conversation_of(item, toolkit.format)
             batch, warnings = _samples(conversation, toolkit, item.source_id)
         except RecordError as refusal:
             error = refusal.at(item.location)

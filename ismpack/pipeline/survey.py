@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from ismpack.data import Conversation, Record
 from ismpack.errors import UNDESIRED, RecordError
-from ismpack.formats import AUTO, PLAIN_FORMAT, chosen_format, to_conversation
-from ismpack.pipeline.inputs import input_files, records, typed_inputs
+from ismpack.formats import AUTO, chosen_format
+from ismpack.pipeline.inputs import conversation_of, input_files, records, typed_inputs
 from ismpack.pipeline.plan import make_plan
 
 _REPORT_RECORDS = 100
@@ -90,11 +90,9 @@ def survey(
                 found.records += 1
                 if isinstance(item, RecordError):
                     found.refuse(item, str(item.location))
-                elif item.conversation is not None:
-                    found.take(PLAIN_FORMAT, item.conversation, item)
                 else:
                     try:
-                        found.take(*to_conversation(item.value, chosen), item)
+                        found.take(*conversation_of(item, chosen), item)
                     except RecordError as error:
                         found.refuse(error, str(item.location))
                 if found.records % _REPORT_RECORDS == 0:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from msgspec import structs
 
-from ismpack.data import Conversation, Json, Message, Record
+from ismpack.data import Conversation, Json, Message
 from ismpack.errors import Location, TokenizerError
-from ismpack.formats import PLAIN_FORMAT, Format, chosen_format, to_conversation
+from ismpack.formats import Format, chosen_format
 from ismpack.manifest import canonical_digest
 from ismpack.options import ConvertOptions
 from ismpack.templates import ChatTemplate, Segmentation, Segmenter, SegmentRules, find_dialect, frame_tokens
@@ -39,16 +39,6 @@ class Toolkit:
     rules: SegmentRules
     tokenizer: SampleTokenizer
     segmenters: dict[str, Segmenter]
-
-    def conversation(self, record: Record) -> tuple[str, Conversation]:
-        """The name of a record's format, and its conversation.
-
-        Raises:
-            RecordError: See `formats.to_conversation`.
-        """
-        if record.conversation is not None:
-            return PLAIN_FORMAT, record.conversation
-        return to_conversation(record.value, self.format)
 
     @property
     def template_digest(self) -> str:

@@ -25,14 +25,18 @@ _WITHOUT_VIEWS = {
 }
 
 
+class UnsupportedTypeError(TypeError):
+    """Values of an Arrow type that no JSON value stands for."""
+
+
 def plain_type(type_: pa.DataType) -> pa.DataType:
     """The type that holds the same values for `TableRows`.
 
     Raises:
-        NotImplementedError: There is none.
+        UnsupportedTypeError: There is none.
     """
     if is_type.is_interval(type_) or is_type.is_union(type_):
-        raise NotImplementedError(f"values of type {type_}")
+        raise UnsupportedTypeError(f"values of type {type_}")
     if is_type.is_temporal(type_) or is_type.is_decimal(type_):
         return pa.string()
     if isinstance(type_, pa.BaseExtensionType) and type_ != JSON:
@@ -57,7 +61,7 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     """The same columns in plain types, without metadata, and free to hold nulls.
 
     Raises:
-        NotImplementedError: A type is not supported.
+        UnsupportedTypeError: A type is not supported.
     """
     return pa.schema([(field.name, plain_type(field.type)) for field in schema])
 
@@ -66,7 +70,7 @@ def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows in plain types.
 
     Raises:
-        NotImplementedError: A type, or a value of a rare type, is not supported.
+        UnsupportedTypeError: A type, or a value of a rare type, is not supported.
     """
     plain = plain_schema(batch.schema)
     columns = [_plain(column, type_) for column, type_ in zip(batch.columns, plain.types, strict=True)]
@@ -133,7 +137,7 @@ def _copied(column: pa.Array) -> pa.Array:
     try:
         return pa.array(column.to_pylist(), _copied_type(column.type))
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise NotImplementedError(f"values of type {column.type}") from error
+        raise UnsupportedTypeError(f"values of type {column.type}") from error
 
 
 def _copied_type(type_: pa.DataType) -> pa.DataType:

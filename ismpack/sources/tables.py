@@ -24,7 +24,7 @@ from ismpack.sources.inputs import InputFile
 from ismpack.sources.limits import shown
 from ismpack.sources.table_nulls import has_null_member, schema_without_null_members, without_null_members
 from ismpack.sources.table_rows import TableRows
-from ismpack.sources.table_types import bare_type, nesting, plain_batch, plain_schema
+from ismpack.sources.table_types import UnsupportedTypeError, bare_type, nesting, plain_batch, plain_schema
 
 TableKind: TypeAlias = Literal["parquet", "arrow"]
 
@@ -208,7 +208,7 @@ def _check_columns(file: InputFile, schema: pa.Schema) -> None:
             hint=None if twice is None else "Rename all but one of them.",
         )
     if max(map(nesting, schema.types), default=0) > _MAX_NESTING:
-        raise NotImplementedError(f"columns nested more than {_MAX_NESTING} deep")
+        raise UnsupportedTypeError(f"columns nested more than {_MAX_NESTING} deep")
 
 
 def _repeated(type_: pa.DataType) -> Iterator[str]:
@@ -229,7 +229,7 @@ def _reading(file: InputFile, stored_path: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
         why = _reason(error, file, stored_path)
-        unsupported = isinstance(error, NotImplementedError) or _UNSUPPORTED.search(why)
+        unsupported = isinstance(error, (UnsupportedTypeError, pa.ArrowNotImplementedError)) or _UNSUPPORTED.search(why)
         errno = getattr(error, "errno", None)
         if unsupported or errno is not None:
             raise InputError(

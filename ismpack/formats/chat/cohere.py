@@ -7,9 +7,10 @@ from ismpack.errors import RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.parts import Part, Placed, bad_content, messages_of
 from ismpack.formats.record import AROUND_KEYS, placed_conversation, text_at, text_in
+from ismpack.formats.roles import role_of
 from ismpack.formats.shapes import LIST, TEXT
 from ismpack.formats.tools import function_call
-from ismpack.formats.values import json_text, kind_of, shown
+from ismpack.formats.values import json_text, kind_of
 
 _ROLES: dict[str, Role] = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 
@@ -54,12 +55,7 @@ def _answer(record: dict[str, Json]) -> list[Placed]:
 def _item(item: Json, path: str) -> list[Placed]:
     if not isinstance(item, dict):
         raise RecordError(f"a message is {kind_of(item)}, not an object", code="bad-message", json_path=path)
-    word = item.get("role")
-    if not isinstance(word, str) or word not in _ROLES:
-        what = f"has role {shown(word)}" if isinstance(word, str) else f"has a role that is {kind_of(word)}"
-        hint = f"Known roles: {', '.join(_ROLES)}."
-        raise RecordError(f"a message {what}", code="unknown-role", json_path=f"{path}.role", hint=hint)
-    role = _ROLES[word]
+    role = role_of(item.get("role"), _ROLES, f"{path}.role")
     if role == "tool":
         results = _results(item.get("tool_results"), f"{path}.tool_results")
         if not results:

@@ -17,6 +17,7 @@ from ismpack.formats.record import (
     text_in,
     text_or_parts,
 )
+from ismpack.formats.roles import role_of
 from ismpack.formats.shapes import TEXT, objects
 from ismpack.formats.tools import function_call
 from ismpack.formats.values import json_text, kind_of, shown
@@ -38,7 +39,7 @@ def _parse_gemini(record: dict[str, Json]) -> Conversation:
         path = f"$.contents[{index}]"
         if not isinstance(item, dict):
             raise RecordError(f"a content is {kind_of(item)}, not an object", code="bad-message", json_path=path)
-        role = _role(item.get("role"), f"{path}.role")
+        role = role_of(item.get("role"), _ROLES, f"{path}.role")
         said = messages_of(role, _parts(item.get("parts"), f"{path}.parts"))
         if not said:
             raise bad_content(f"the parts of a {role} message hold nothing to read", f"{path}.parts")
@@ -61,19 +62,6 @@ def _system(record: dict[str, Json]) -> list[Placed]:
             f"the record has both {' and '.join(_SYSTEM_KEYS)}", code="bad-messages", json_path=placed[1][0]
         )
     return placed
-
-
-def _role(word: Json, path: str) -> Role:
-    if not isinstance(word, str):
-        raise RecordError(f"the role of a content is {kind_of(word)}, not text", code="bad-message", json_path=path)
-    if word not in _ROLES:
-        raise RecordError(
-            f"a content has role {shown(word)}, which is not known",
-            code="unknown-role",
-            json_path=path,
-            hint=f"Known roles: {', '.join(_ROLES)}.",
-        )
-    return _ROLES[word]
 
 
 def _parts(value: Json, path: str) -> list[tuple[str, Part]]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from ismpack.data import Conversation, Json, Message, Role, ToolCall
 from ismpack.errors import RecordError
-from ismpack.formats.chat.openai import DIALECT
 from ismpack.formats.format import Format
 from ismpack.formats.parts import (
     Part,
@@ -24,6 +23,7 @@ from ismpack.formats.parts import (
     texts_of,
 )
 from ismpack.formats.record import message_list, placed_conversation, text_or_parts
+from ismpack.formats.roles import role_of
 from ismpack.formats.shapes import TEXT, Shape, either, objects
 from ismpack.formats.tools import function_call
 from ismpack.formats.values import kind_of, shown
@@ -34,6 +34,8 @@ ITEM_TYPES = ("message", "reasoning", "function_call", "function_call_output")
 def _has_typed_item(value: Json) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) and item.get("type") in ITEM_TYPES for item in value)
 
+
+_ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user", "assistant": "assistant"}
 
 TYPED_ITEMS = Shape(f"list of items, one of them of type {', '.join(ITEM_TYPES)}", _has_typed_item)
 ITEMS = either(objects("role"), TYPED_ITEMS)
@@ -107,12 +109,7 @@ def _item(item: Json, path: str) -> tuple[str, Role, Part]:
 
 
 def _message(item: dict[str, Json], path: str) -> tuple[str, Role, Text]:
-    word = item.get("role")
-    role = DIALECT.roles.get(word) if isinstance(word, str) else None
-    if role is None or role == "tool":
-        what = f"has role {shown(word)}" if isinstance(word, str) else f"has a role that is {kind_of(word)}"
-        hint = "Known roles: system, developer, user, assistant."
-        raise RecordError(f"a message {what}", code="unknown-role", json_path=f"{path}.role", hint=hint)
+    role = role_of(item.get("role"), _ROLES, f"{path}.role")
     content, place = item.get("content"), f"{path}.content"
     if isinstance(content, str):
         return place, role, content

@@ -9,9 +9,10 @@ from ismpack.data import Conversation, Json, Message, ToolCall
 from ismpack.errors import RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, conversation, text_in
+from ismpack.formats.roles import role_of
 from ismpack.formats.shapes import text_like
 from ismpack.formats.tools import function_call
-from ismpack.formats.transcripts.turn_marks import Marks, Turn, is_prompt, role_of, split
+from ismpack.formats.transcripts.turn_marks import Marks, Turn, is_prompt, split
 from ismpack.formats.values import decode_text
 
 _MARKS = Marks(
@@ -45,7 +46,7 @@ def _parse(record: dict[str, Json]) -> Conversation:
 
 
 def _message(turn: Turn) -> Message:
-    role = role_of(turn.word, "$.chat", _MARKS.roles)
+    role = role_of(turn.word, _MARKS.roles, "$.chat")
     if role != "assistant":
         if turn.closing is not None:
             raise RecordError(

@@ -18,9 +18,10 @@ from ismpack.data import Conversation, Json, Message, Role
 from ismpack.errors import RecordError
 from ismpack.formats.format import Format
 from ismpack.formats.record import AROUND_KEYS, conversation, text_in
+from ismpack.formats.roles import role_of
 from ismpack.formats.tools import function_call
 from ismpack.formats.transcripts.template_texts import RENDERED_BESIDE
-from ismpack.formats.transcripts.turn_marks import Marks, Turn, is_prompt, role_of, split
+from ismpack.formats.transcripts.turn_marks import Marks, Turn, is_prompt, split
 from ismpack.formats.values import shown
 
 _ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user", "assistant": "assistant"}
@@ -70,7 +71,7 @@ def _message(turn: Turn) -> Message:
     header = _header(turn.word)
     if header.recipient == "assistant":
         return Message(role="tool", content=turn.text, name=header.speaker.removeprefix(_FUNCTIONS))
-    role = role_of(header.speaker, "$.text", _ROLES)
+    role = role_of(header.speaker, _ROLES, "$.text")
     if role == "assistant" and header.recipient is not None:
         name = header.recipient.removeprefix(_FUNCTIONS)
         call = function_call({"name": name, "arguments": turn.text}, "$.text")

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 
 from ismpack.data import Json, Message, Role
 from ismpack.errors import RecordError
+from ismpack.formats.roles import role_of
 from ismpack.formats.shapes import Shape
-from ismpack.formats.values import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def messages_in(text: str, path: str, marks: Marks) -> list[Message]:
         RecordError: `bad-messages` or `unknown-role`.
     """
     turns = split(text, path, marks)
-    roles = [role_of(turn.word, path, marks.roles) for turn in turns]
+    roles = [role_of(turn.word, marks.roles, path) for turn in turns]
     if is_prompt(turns[-1]) and roles[-1] in marks.prompts:
         turns.pop()
     return [Message(role=role, content=turn.text) for role, turn in zip(roles, turns, strict=False)]
@@ -127,7 +127,7 @@ def prompt_in(text: str, path: str, marks: Marks) -> list[Message]:
         RecordError: `bad-messages` or `unknown-role`.
     """
     turns = split(text, path, marks)
-    roles = [role_of(turn.word, path, marks.roles) for turn in turns]
+    roles = [role_of(turn.word, marks.roles, path) for turn in turns]
     if not is_prompt(turns[-1]) or roles[-1] != "assistant":
         raise RecordError(
             f"the {marks.name} text does not end with the mark that opens the answer",
@@ -152,22 +152,6 @@ def answer_in(text: str, path: str, marks: Marks) -> str:
 def is_prompt(turn: Turn) -> bool:
     """Whether a turn is empty and open."""
     return turn.closing is None and not turn.text.strip()
-
-
-def role_of(word: str, path: str, roles: Mapping[str, Role]) -> Role:
-    """The role that a role word stands for.
-
-    Raises:
-        RecordError: `unknown-role`.
-    """
-    if word not in roles:
-        raise RecordError(
-            f"a turn has role {shown(word)}, which is not known",
-            code="unknown-role",
-            json_path=path,
-            hint=f"Known roles: {', '.join(roles)}.",
-        )
-    return roles[word]
 
 
 def _turn(opening: re.Match[str], body: str, path: str, marks: Marks) -> Turn:
