@@ -487,6 +487,76 @@ def test_a_directory_without_a_usable_manifest_is_refused(builder: Builder, cont
     assert caught.value.code == code
 
 
+def one_turn(**columns: list[int]) -> Edit:
+    """Keep one row of one turn, of two tokens."""
+    return lambda builder: setattr(builder, "shards", [[row((source(0, 0), "1:2")) | columns]])
+
+
+ONE_TOKEN = {name: values[:1] for name, values in row((source(0, 0), "1:2")).items()}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "check", "message"),
+    [
+        (in_row(lambda r: r["source_ids"].pop()), None, "source-count", "1 source id for 2 documents"),
+        (one_turn(source_ids=[1, 2]), None, "source-count", "2 source ids for 1 document"),
+        (
+            one_turn(**ONE_TOKEN | {"seq_lengths": [2]}),
+            None,
+            "seq-lengths",
+            "seq_lengths sum to 2, but the row has 1 token",
+        ),
+        (
+            one_turn(),
+            manifest("shards", 0, "rows", value=1024),
+            "shard-counts",
+            "the shard holds 1 row; the manifest says 1,024",
+        ),
+        (None, manifest("shards", 0, "rows", value=1), "shard-counts", "the shard holds 3 rows; the manifest says 1"),
+        (one_turn(), more("rows"), "totals", "the shards hold 1 row; the manifest says 2"),
+        (one_turn(), more("turns"), "totals", "the shards hold 1 turn; the manifest says 2"),
+        (one_turn(), more("tokens"), "totals", "the shards hold 2 tokens; the manifest says 3"),
+        (
+            one_turn(),
+            more("records"),
+            "record-balance",
+            "the run read 6 records, but 1 conversation, 3 rejected and 1 dropped make 5",
+        ),
+        (
+            lambda b: b.side_files.update({"rejected.jsonl": b'{"code": "no-answer"}\n'}),
+            None,
+            "rejected-records",
+            "rejected.jsonl lists 1 record; totals.rejected is 3",
+        ),
+        (
+            None,
+            lambda b: b.edit_file("state.json", lambda _: b"0"),
+            "file-size",
+            "state.json has 1 byte; the manifest says 3",
+        ),
+    ],
+)
+def test_one_thing_is_not_many_things(
+    builder: Builder, before: Edit | None, after: Edit | None, check: str, message: str
+) -> None:
+    report = verify(broken(builder, Corruptor(check, "", before, after)).directory)
+    assert message in [finding.message for finding in report.findings if finding.check == check]
+
+
+@pytest.mark.parametrize(
+    ("rows_per_batch", "sentence"),
+    [
+        (1, "Row 0 of shard-00001.arrow was not checked."),
+        (2, "Rows 0 to 1 of shard-00001.arrow were not checked."),
+    ],
+)
+def test_rows_that_were_not_looked_at_are_named(builder: Builder, rows_per_batch: int, sentence: str) -> None:
+    builder.rows_per_batch = rows_per_batch
+    builder.edit_batch = with_null_element
+    report = verify(builder.write().directory)
+    assert sentence in report.unchecked
+
+
 def test_random_damage_to_a_shard_never_escapes_as_an_exception(builder: Builder) -> None:
     builder.write()
     clean = (builder.directory / builder.names[0]).read_bytes()

@@ -14,7 +14,7 @@ from typing import Any
 
 import xxhash
 
-from ismpack.checks.report import Check, Problem
+from ismpack.checks.report import Check, Problem, counted
 from ismpack.checks.rules import INT32_MAX
 from ismpack.manifest import FileEntry, InputEntry, Manifest, manifest_digest
 from ismpack.reader import is_file_name
@@ -153,7 +153,7 @@ def file_sizes(directory: Directory) -> Iterator[Problem]:
     for entry in directory.manifest.files:
         size = directory.sizes[entry.name]
         if size is not None and size != entry.bytes:
-            yield directory.problem(entry.name, f"has {size:,} bytes; the manifest says {entry.bytes:,}")
+            yield directory.problem(entry.name, f"has {counted(size, 'byte')}; the manifest says {entry.bytes:,}")
 
 
 def file_hashes(directory: Directory) -> Iterator[Problem]:

@@ -87,6 +87,17 @@ class Check(Generic[Subject]):
             yield Finding(check=self.name, hint=self.hint, **dataclasses.asdict(problem))
 
 
+def run_checks(checks: Iterable[Check[Subject]], subject: Subject) -> Iterator[Finding]:
+    """All breaches in one subject, check by check."""
+    for check in checks:
+        yield from check.run(subject)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `1,024 rows`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
     """What `verify` did and found.

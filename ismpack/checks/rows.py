@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
 
-from ismpack.checks.report import Check, Problem
+from ismpack.checks.report import Check, Problem, counted
 from ismpack.checks.rules import Rules
 from ismpack.reader import ListColumn
 from ismpack.schema import DERIVED_COLUMNS, TOKEN_COLUMNS
@@ -17,7 +17,7 @@ from ismpack.schema import DERIVED_COLUMNS, TOKEN_COLUMNS
 Flags = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)  # no slots: what several checks share is computed once
 class Rows:
     """R rows of one shard as they are stored, before anything is known about them.
 
@@ -35,18 +35,38 @@ class Rows:
     columns: dict[str, ListColumn]
     rules: Rules
 
-    def lengths(self, column: str) -> npt.NDArray[np.int32]:
-        """int32[R]: elements per row."""
-        return np.diff(self.columns[column][1])
+    @cached_property
+    def lengths(self) -> dict[str, npt.NDArray[np.int32]]:
+        """Column -> int32[R], its elements per row."""
+        return {name: offsets[1:] - offsets[:-1] for name, (_, offsets) in self.columns.items()}
 
     @property
     def token_columns(self) -> list[str]:
         """Columns with one element per token."""
         return [name for name in self.columns if name in TOKEN_COLUMNS or name in DERIVED_COLUMNS]
 
+    @cached_property
+    def ragged(self) -> Flags:
+        """bool[R]: columns with one element per token differ in length."""
+        tokens = self.lengths["input_ids"]
+        return reduce(np.logical_or, (self.lengths[name] != tokens for name in self.token_columns))
+
+    @cached_property
+    def untiled(self) -> Flags:
+        """bool[R]: documents do not tile the row."""
+        lengths, offsets = self.columns["seq_lengths"]
+        untiled: Flags = _row_sums((lengths, offsets)) != self.lengths["input_ids"]
+        return untiled | (_row_sums((lengths < 1, offsets)) > 0)
+
+    @cached_property
+    def miscounted(self) -> Flags:
+        """bool[R]: there is not one source id per document."""
+        miscounted: Flags = self.lengths["source_ids"] != self.lengths["seq_lengths"]
+        return miscounted
+
     def sound(self) -> Rows:
         """The rows whose columns can be read side by side: documents tile their row, and no row is empty."""
-        keep = (self.lengths("input_ids") > 0) & ~(_ragged(self) | _untiled(self) | _miscounted(self))
+        keep = (self.lengths["input_ids"] > 0) & ~(self.ragged | self.untiled | self.miscounted)
         if keep.all():
             return self
         return Rows(
@@ -83,29 +103,13 @@ def _row_sums(column: ListColumn) -> npt.NDArray[np.int64]:
     return sums[offsets[1:]] - sums[offsets[:-1]]
 
 
-def _ragged(rows: Rows) -> Flags:
-    tokens = rows.lengths("input_ids")
-    return reduce(np.logical_or, (rows.lengths(name) != tokens for name in rows.token_columns))
-
-
-def _untiled(rows: Rows) -> Flags:
-    lengths, offsets = rows.columns["seq_lengths"]
-    untiled: Flags = _row_sums((lengths, offsets)) != rows.lengths("input_ids")
-    return untiled | (_row_sums((lengths < 1, offsets)) > 0)
-
-
-def _miscounted(rows: Rows) -> Flags:
-    miscounted: Flags = rows.lengths("source_ids") != rows.lengths("seq_lengths")
-    return miscounted
-
-
 def row_columns(rows: Rows) -> Iterable[Problem]:
     """All columns with one element per token, derived ones included."""
 
     def say(row: int) -> str:
-        return "columns differ in length: " + ", ".join(f"{n} {rows.lengths(n)[row]}" for n in rows.token_columns)
+        return "columns differ in length: " + ", ".join(f"{n} {rows.lengths[n][row]}" for n in rows.token_columns)
 
-    return rows.at(_ragged(rows), say)
+    return rows.at(rows.ragged, say)
 
 
 def seq_lengths(rows: Rows) -> Iterable[Problem]:
@@ -116,20 +120,25 @@ def seq_lengths(rows: Rows) -> Iterable[Problem]:
         here = lengths[offsets[row] : offsets[row + 1]]
         if len(here) and here.min() < 1:
             return f"seq_lengths holds {here.min()}, but a document has 1 token or more"
-        return f"seq_lengths sum to {here.sum(dtype=np.int64)}, but the row has {rows.lengths('input_ids')[row]} tokens"
+        tokens = counted(int(rows.lengths["input_ids"][row]), "token")
+        return f"seq_lengths sum to {here.sum(dtype=np.int64)}, but the row has {tokens}"
 
-    return rows.at(_untiled(rows), say)
+    return rows.at(rows.untiled, say)
 
 
 def source_count(rows: Rows) -> Iterable[Problem]:
     """One source id per document."""
-    sources, documents = rows.lengths("source_ids"), rows.lengths("seq_lengths")
-    return rows.at(_miscounted(rows), lambda row: f"{sources[row]} source ids for {documents[row]} documents")
+
+    def say(row: int) -> str:
+        sources, documents = (int(rows.lengths[name][row]) for name in ("source_ids", "seq_lengths"))
+        return f"{counted(sources, 'source id')} for {counted(documents, 'document')}"
+
+    return rows.at(rows.miscounted, say)
 
 
 def row_length(rows: Rows) -> Iterable[Problem]:
     """Empty rows and rows over the limit."""
-    tokens = rows.lengths("input_ids")
+    tokens = rows.lengths["input_ids"]
     limit = rows.rules.max_length
     return rows.at((tokens < 1) | (tokens > limit), lambda row: f"the row has {tokens[row]} tokens, not 1 to {limit}")
 

@@ -20,7 +20,7 @@ class Rules:
     Attributes:
         max_length: Tokens that a row may hold.
         largest_id: Largest token id.
-        stop_ids: int64[N], ids that end an answer.
+        stop_ids: int32[N], ids that end an answer.
         allow_unterminated: Answers may end without one.
         split: One conversation may have several documents.
         inputs: The input files, by file index.
@@ -28,7 +28,7 @@ class Rules:
 
     max_length: int
     largest_id: int
-    stop_ids: npt.NDArray[np.int64]
+    stop_ids: npt.NDArray[np.int32]
     allow_unterminated: bool
     split: bool
     inputs: list[InputEntry]
@@ -48,7 +48,7 @@ def rules_of(manifest: Manifest) -> Rules:
     return Rules(
         max_length=max_length if type(max_length) is int and 1 <= max_length <= INT32_MAX else INT32_MAX,
         largest_id=manifest.largest_id if 0 <= manifest.largest_id <= INT32_MAX else INT32_MAX,
-        stop_ids=np.array([i for i in manifest.stop_ids if 0 <= i <= INT32_MAX], np.int64),
+        stop_ids=np.array([i for i in manifest.stop_ids if 0 <= i <= INT32_MAX], np.int32),
         allow_unterminated=options.get("allow_unterminated") is True,
         split=options.get("on_rewrite") == "split",
         inputs=manifest.inputs,

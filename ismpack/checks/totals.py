@@ -6,151 +6,115 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ismpack.checks.files import Directory
-from ismpack.checks.report import Check, Problem
+from ismpack.checks.report import Check, Problem, counted
 from ismpack.checks.rules import Rules
-from ismpack.checks.tokens import Batch
-from ismpack.manifest import Manifest, ShardEntry
+from ismpack.checks.shard import ShardReport, Sources
+from ismpack.manifest import Manifest
 from ismpack.schema import REJECTED_NAME
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Tally:
-    """What was counted while the shards were read.
+    """What all shards hold, and what the manifest says.
 
     Attributes:
         manifest: What should have been counted.
         rules: What it promises about rows.
-        shards: What each shard that could be read to its end holds.
-        turns: Turns of sound rows.
-        loss_tokens: Targets of sound rows.
-        triplet_tokens: Over all turns, the tokens of the document up to the turn's end.
-        batches: For each batch, where its documents are and where they come from.
-        whole: Every row of every shard was counted.
+        shards: What was counted, shard by shard.
     """
 
     manifest: Manifest
     rules: Rules
-    shards: list[ShardEntry] = field(default_factory=list)
-    turns: int = 0
-    loss_tokens: int = 0
-    triplet_tokens: int = 0
-    batches: list[_Documents] = field(default_factory=list)
-    whole: bool = True
+    shards: list[ShardReport]
+
+    @property
+    def whole(self) -> bool:
+        """Every row of every shard was counted."""
+        return all(shard.whole for shard in self.shards)
+
+    @property
+    def readable(self) -> list[ShardReport]:
+        """The shards that could be read to their end."""
+        return [shard for shard in self.shards if shard.readable]
 
     @property
     def rows(self) -> int:
-        """Rows of all shards."""
-        return sum(shard.rows for shard in self.shards)
+        """Rows of these shards."""
+        return sum(shard.rows for shard in self.readable)
 
     @property
     def documents(self) -> int:
-        """Documents of all shards."""
-        return sum(shard.documents for shard in self.shards)
+        """Documents of these shards."""
+        return sum(shard.documents for shard in self.readable)
 
     @property
     def tokens(self) -> int:
-        """Tokens of all shards."""
-        return sum(shard.tokens for shard in self.shards)
+        """Tokens of these shards."""
+        return sum(shard.tokens for shard in self.readable)
+
+    @property
+    def sources(self) -> list[Sources]:
+        """Where documents come from, batch by batch."""
+        return [batch for shard in self.shards for batch in shard.sources]
 
     @property
     def source_ids(self) -> npt.NDArray[np.int64]:
         """int64[documents], in order."""
-        return np.concatenate([np.empty(0, np.int64), *(batch.source_ids for batch in self.batches)])
-
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
-        ends = batch.turn_ends
-        self.turns += len(ends)
-        self.loss_tokens += int(np.count_nonzero(batch.is_target))
-        self.triplet_tokens += int((ends + 1 - batch.document_starts[batch.document_of(ends)]).sum())
-        self.batches.append(
-            _Documents(
-                shard=batch.columns.shard,
-                first_row=batch.first_row,
-                shard_rows=batch.shard_rows,
-                offsets=batch.columns.document_offsets,
-                source_ids=batch.columns.source_ids.copy(),  # a view would keep the whole shard mapped
-            )
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Documents:
-    """The sources of one batch.
-
-    Attributes:
-        shard: File name.
-        first_row: Row of the dataset at which the shard starts.
-        shard_rows: int64[R], rows of the shard.
-        offsets: int32[R + 1], first document of each row, and the end.
-        source_ids: int64[D].
-    """
-
-    shard: str
-    first_row: int
-    shard_rows: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int32]
-    source_ids: npt.NDArray[np.int64]
-
-    def problem(self, document: int, message: str, rules: Rules) -> Problem:
-        row = int(np.searchsorted(self.offsets, document, side="right")) - 1
-        return Problem(
-            message=message,
-            shard=self.shard,
-            row=self.first_row + int(self.shard_rows[row]),
-            shard_row=int(self.shard_rows[row]),
-            document=document - int(self.offsets[row]),
-            source=rules.source(int(self.source_ids[document])),
-        )
+        return np.concatenate([np.empty(0, np.int64), *(batch.source_ids for batch in self.sources)])
 
 
 def source_unique(tally: Tally) -> Iterator[Problem]:
     """A conversation that is packed twice is trained twice. Split conversations share their source on purpose."""
     if tally.rules.split:
         return
-    sources = tally.source_ids
-    order = np.argsort(sources, kind="stable")
-    again = np.sort(order[1:][sources[order[1:]] == sources[order[:-1]]])
-    starts = np.cumsum([0, *(len(batch.source_ids) for batch in tally.batches)])
+    ids = tally.source_ids
+    values = np.sort(ids)
+    if (values[1:] > values[:-1]).all():
+        return
+    order = np.argsort(ids, kind="stable")
+    again = np.sort(order[1:][ids[order[1:]] == ids[order[:-1]]])
+    batches = tally.sources
+    starts = np.cumsum([0, *(len(batch.source_ids) for batch in batches)])
     for document in again:
         index = int(np.searchsorted(starts, document, side="right")) - 1
-        message = f"source id {sources[document]} occurs a second time"
-        yield tally.batches[index].problem(int(document - starts[index]), message, tally.rules)
+        message = f"source id {ids[document]} occurs a second time"
+        yield batches[index].problem(int(document - starts[index]), message, tally.rules)
 
 
 def shard_counts(tally: Tally) -> Iterator[Problem]:
     """Shards that could be read to their end."""
     stated = {shard.name: shard for shard in tally.manifest.shards}
-    for found in tally.shards:
-        for name in ("rows", "documents", "tokens"):
-            counted, expected = getattr(found, name), getattr(stated[found.name], name)
-            if counted != expected:
-                message = f"the shard holds {counted:,} {name}; the manifest says {expected:,}"
-                yield Problem(message=message, shard=found.name)
+    for shard in tally.readable:
+        for noun in ("row", "document", "token"):
+            found, expected = getattr(shard, f"{noun}s"), getattr(stated[shard.name], f"{noun}s")
+            if found != expected:
+                message = f"the shard holds {counted(found, noun)}; the manifest says {expected:,}"
+                yield Problem(message=message, shard=shard.name)
 
 
 def totals(tally: Tally) -> Iterator[Problem]:
     """Sums over all rows."""
     stated = tally.manifest.totals
-    counted = {
+    found = {
         "rows": tally.rows,
         "tokens": tally.tokens,
         "samples": tally.documents,
-        "turns": tally.turns,
-        "loss_tokens": tally.loss_tokens,
-        "triplet_tokens": tally.triplet_tokens,
+        "turns": sum(shard.turns for shard in tally.shards),
+        "loss_tokens": sum(shard.loss_tokens for shard in tally.shards),
+        "triplet_tokens": sum(shard.triplet_tokens for shard in tally.shards),
         # Repeated sources are source-unique's business; here they count as conversations of their own.
         "conversations": len(np.unique(tally.source_ids)) if tally.rules.split else tally.documents,
     }
-    for name, count in counted.items():
+    for name, count in found.items():
         if count != getattr(stated, name):
-            yield Problem(message=f"the shards hold {count:,} {name}; the manifest says {getattr(stated, name):,}")
+            message = f"the shards hold {counted(count, name[:-1])}; the manifest says {getattr(stated, name):,}"
+            yield Problem(message=message)
     fill = tally.tokens / (tally.rows * tally.rules.max_length) if tally.rows else 0.0
     if not math.isclose(fill, stated.fill, rel_tol=1e-9):
         yield Problem(message=f"fill is {fill}; the manifest says {stated.fill}")
@@ -161,10 +125,9 @@ def record_balance(directory: Directory) -> Iterator[Problem]:
     stated = directory.manifest.totals
     accounted = stated.conversations + stated.rejected + stated.dropped_by_option
     if stated.records != accounted:
-        yield Problem(
-            message=f"{stated.records:,} records were read, but {stated.conversations:,} conversations, "
-            f"{stated.rejected:,} rejected and {stated.dropped_by_option:,} dropped records make {accounted:,}"
-        )
+        found = f"{counted(stated.conversations, 'conversation')}, {stated.rejected:,} rejected"
+        found += f" and {stated.dropped_by_option:,} dropped make {accounted:,}"
+        yield Problem(message=f"the run read {counted(stated.records, 'record')}, but {found}")
 
 
 def rejected_records(directory: Directory) -> Iterator[Problem]:
@@ -186,8 +149,8 @@ def rejected_records(directory: Directory) -> Iterator[Problem]:
         yield Problem(message=f"{REJECTED_NAME} cannot be read: {error.strerror}")
         return
     if codes.total() != manifest.totals.rejected:
-        message = f"{REJECTED_NAME} lists {codes.total():,} records; totals.rejected is {manifest.totals.rejected:,}"
-        yield Problem(message=message)
+        found = f"{REJECTED_NAME} lists {counted(codes.total(), 'record')}"
+        yield Problem(message=f"{found}; totals.rejected is {manifest.totals.rejected:,}")
     for code in sorted(codes.keys() | manifest.rejected.keys()):
         if codes[code] != manifest.rejected.get(code, 0):
             stated = manifest.rejected.get(code, 0)
