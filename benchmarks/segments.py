@@ -44,11 +44,12 @@ from typing import Any
 import jinja2
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from ismpack.data import Conversation, Json, Message, ToolCall
+from ismpack.data import Conversation, Json, Message, PlainConversation, ToolCall
 from ismpack.errors import RecordError
 from ismpack.formats import to_conversation
+from ismpack.formats.plain import plain_conversations
 from ismpack.options import ConvertOptions
-from ismpack.pipeline.toolkit import make_toolkit
+from ismpack.pipeline.toolkit import load_setup, make_toolkit
 from ismpack.templates import ChatTemplate, Segmenter, SegmentRules, find_dialect, segment
 from ismpack.templates.dialect import template_messages
 from ismpack.templates.environment import context_variables
@@ -122,14 +123,14 @@ def with_other_digits(value: Any, rng: random.Random) -> Any:
     return re.sub(r"\d", lambda _: str(rng.randrange(10)), value) if isinstance(value, str) else value
 
 
-def parsed_chunks(lines: Iterable[bytes]) -> Iterator[list[tuple[int, Conversation]]]:
-    """Bytes and content of the lines that hold a conversation, some at a time."""
+def parsed_chunks(lines: Iterable[bytes]) -> Iterator[list[tuple[int, Conversation | PlainConversation]]]:
+    """Bytes and content of the lines that hold a conversation, some at a time, in the form that `convert` gives it."""
     rest = iter(lines)
     while chunk := list(islice(rest, CHUNK)):
-        found = []
-        for line in chunk:
+        found: list[tuple[int, Conversation | PlainConversation]] = []
+        for line, plain in zip(chunk, plain_conversations(chunk), strict=True):
             try:
-                found.append((len(line), to_conversation(json.loads(line))[1]))
+                found.append((len(line), plain or to_conversation(json.loads(line))[1]))
             except (ValueError, RecordError):  # no conversation, whatever the template
                 continue
         yield found
@@ -140,7 +141,7 @@ def parsed_chunks(lines: Iterable[bytes]) -> Iterator[list[tuple[int, Conversati
 
 def measure(path: Path | None, limit: int | None, tokenizer: str, chat_template: str | None) -> dict[str, Any]:
     """Everything about one tokenizer; to be run in a new process."""
-    toolkit = make_toolkit(ConvertOptions(tokenizer=tokenizer, chat_template=chat_template, date=DATE))
+    toolkit = make_toolkit(load_setup(ConvertOptions(tokenizer=tokenizer, chat_template=chat_template, date=DATE)))
     known = toolkit.segmenters["default"]
     template, dialect, rules = known.template, known.dialect, known.rules
     compiled = _compile_jinja_template(template.source)
@@ -160,12 +161,13 @@ def measure(path: Path | None, limit: int | None, tokenizer: str, chat_template:
     for again in (False, True):
         for number, chunk in enumerate(parsed_chunks(lines)):
             conversations = [conversation for _, conversation in chunk]
-            contexts = [plain_context(conversation, known) for conversation in conversations]
+            written_out = [conversation.written_out() for conversation in conversations]
+            contexts = [plain_context(conversation, known) for conversation in written_out]
             turns: list[tuple[str, Callable[[Any], object], Sequence[Any]]]
             if again:
                 turns = [("plain again", compiled.render, contexts), ("warm", engine.segment, conversations)]
             else:
-                sample = conversations[::every]
+                sample = written_out[::every]
                 turns = [("plain", compiled.render, contexts), ("engine", engine.segment, conversations)]
                 turns.append(("reference", reference, sample))
                 counts["conversations"] += len(chunk)
