@@ -23,8 +23,8 @@ from ismpack.pipeline import WARNINGS
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```\n", re.DOTALL)
-# The one line that differs from run to run.
-_SECONDS = re.compile(r"^  seconds .*$", re.MULTILINE)
+# The lines that differ from run to run, and from one version of a library to the next.
+_CHANGING = re.compile(r"^  (seconds|workers) .*$", re.MULTILINE)
 
 
 def refreshed_readme(text: str) -> str:
@@ -37,8 +37,8 @@ def refreshed_readme(text: str) -> str:
 
 
 def without_times(text: str) -> str:
-    """Text whose figures of time are blanked, for comparison."""
-    return _SECONDS.sub("  seconds", text)
+    """Text without what differs from run to run, for comparison."""
+    return _CHANGING.sub(r"  \1", text)
 
 
 def errors_page() -> str:

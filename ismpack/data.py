@@ -6,8 +6,9 @@ text), becomes a row of a `SampleBatch` (token ids and labels); samples share a 
 After `Conversation` nothing has unknown shape. JSON that only a chat template looks into (tool definitions, arguments,
 keys we do not know) travels as `Json` and is never inspected by us, apart from the search for control tokens.
 
-Most nouns have two faces: a single one for reading (`Segment`, `Pack`) and one for speed: `Filled` shares all that is
-not data with other samples, and in `SampleBatch` and `PackBatch` N items lie end to end in flat arrays.
+Most nouns have two faces: a single one for reading (`Segment`, `Pack`) and one for speed: `PlainConversation` has no
+object for each message, `Filled` shares all that is not data with other samples, and in `SampleBatch` and `PackBatch` N
+items lie end to end in flat arrays.
 
 Letters used in shapes: T tokens, N samples, D documents, R rows.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, TypeAlias, overload
+from typing import ClassVar, Literal, TypeAlias, overload
 
 import msgspec
 import numpy as np
@@ -38,7 +39,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         value: The parsed JSON; None where `conversation` stands for it.
-        conversation: What the record holds, if it was so plain that it was read while its JSON was parsed.
+        conversation: What the record holds, if it is so plain that it was read while its JSON was parsed.
         source_id: File index in the high 24 bits, 0-based position in the low 40 (column `source_ids`).
         path: Its file, as the user typed it.
         position: 0-based physical line of a line-based file, or index of an element or row.
@@ -52,7 +53,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     position: int
     unit: Unit
     byte_offset: int | None = None
-    conversation: Conversation | None = None
+    conversation: PlainConversation | None = None
 
     @property
     def location(self) -> Location:
@@ -115,6 +116,37 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tools: tuple[dict[str, Json], ...] | None = None
     template_args: Mapping[str, Json] = {}
     warnings: tuple[str, ...] = ()
+
+    def written_out(self) -> Conversation:
+        """Itself; see `PlainConversation`."""
+        return self
+
+
+class PlainConversation(msgspec.Struct, frozen=True, gc=False):
+    """A conversation of nothing but roles and texts, as nearly all are: the form in which they cross the hot path.
+
+    There is nothing unusual about it: no text holds NUL, and no answer is empty.
+
+    Attributes:
+        roles: Who speaks, of each message; at least one.
+        texts: What is said.
+        format: Name of the format that its record is written in.
+    """
+
+    roles: tuple[Role, ...]
+    texts: list[str]
+    format: str
+
+    tools: ClassVar[None] = None
+    warnings: ClassVar[tuple[str, ...]] = ()
+
+    def written_out(self) -> Conversation:
+        """The same with an object for each message."""
+        return Conversation(
+            messages=tuple(
+                [Message(role=role, content=text) for role, text in zip(self.roles, self.texts, strict=True)]
+            )
+        )
 
 
 class Origin(IntEnum):

@@ -77,6 +77,7 @@ CODES: dict[str, str] = {
     # tokenizers and templates
     "tokenizer-not-found": "The tokenizer is not a directory, a tokenizer.json or a reachable hub name.",
     "tokenizer-invalid": "The tokenizer's files cannot be used.",
+    "tokenizer-engine-unfit": "The engine of --tokenizer-engine is not installed, or cannot take this tokenizer.",
     "chat-template-missing": "The tokenizer has no chat template and --chat-template is not given.",
     "chat-template-invalid": "The chat template is not valid Jinja.",
     "chat-template-nondeterministic": "The chat template asks for the date or for random numbers.",
@@ -87,6 +88,7 @@ CODES: dict[str, str] = {
     "output-unwritable": "The output directory cannot be written.",
     "os-error": "The operating system refused to read or write a file.",
     "too-many-rejects": "More records were rejected than --max-rejected allows.",
+    "worker-died": "Worker processes were killed again and again, most likely for lack of memory.",
     "nothing-to-train": "No conversation was left, so nothing was published.",
     # datasets
     "not-a-dataset": "The directory has no manifest.json, so it is not a finished dataset.",
@@ -160,6 +162,14 @@ class IsmpackError(Exception):
     def __str__(self) -> str:
         where = f" ({self.location})" if self.location else ""
         return f"[{self.code}] {self.message}{where}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors come back from other processes as they were."""
+        return _restored, (type(self), self.message), self.__dict__
+
+
+def _restored(kind: type[IsmpackError], message: str) -> IsmpackError:
+    return kind.__new__(kind, message)
 
 
 class UsageError(IsmpackError):

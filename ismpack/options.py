@@ -19,9 +19,13 @@ Loss: TypeAlias = Literal["all", "last"]
 OnRewrite: TypeAlias = Literal["stitch", "split", "error"]
 SpecialTokensInData: TypeAlias = Literal["text", "reject", "control"]
 OnError: TypeAlias = Literal["skip", "stop"]
+TokenizerEngine: TypeAlias = Literal["auto", "fastokens", "gigatoken", "hf"]
 
 MAX_LENGTH = 10_000_000
 """Tokens per pack at most; a record batch of packs must stay below 2**31 tokens."""
+
+MAX_WORKERS = 1024
+"""No machine has more cores by far."""
 
 _DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
 
@@ -32,6 +36,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_rewrite": get_args(OnRewrite),
     "special_tokens_in_data": get_args(SpecialTokensInData),
     "on_error": get_args(OnError),
+    "tokenizer_engine": get_args(TokenizerEngine),
 }
 
 
@@ -61,6 +66,9 @@ class ConvertOptions:
         on_error: Skip bad records or stop at the first.
         max_rejected: Share of records that may be rejected, 0 to 1.
         with_columns: Derived columns to store as well.
+        workers: Processes that convert partitions. More than one needs the usual `if __name__ == "__main__":` of
+            programs that start processes.
+        tokenizer_engine: What encodes text; `auto` takes the fastest that is installed and gives the ids of `hf`.
 
     Raises:
         UsageError: `bad-option`, naming the option.
@@ -86,6 +94,8 @@ class ConvertOptions:
     on_error: OnError = "skip"
     max_rejected: float = 0.01
     with_columns: tuple[str, ...] = ()
+    workers: int = 1
+    tokenizer_engine: TokenizerEngine = "auto"
 
     def __post_init__(self) -> None:
         """Check every field, naming the option as the user types it."""
@@ -114,6 +124,8 @@ class ConvertOptions:
             raise _bad("max-length", self.max_length, f"a pack holds from 2 to {MAX_LENGTH:,} tokens")
         if self.limit is not None and self.limit < 1:
             raise _bad("limit", self.limit, "it counts records, from 1")
+        if not isinstance(self.workers, int) or not 1 <= self.workers <= MAX_WORKERS:
+            raise _bad("workers", self.workers, f"it counts processes, from 1 to {MAX_WORKERS:,}")
         if not 0 <= self.max_rejected <= 1:
             raise _bad("max-rejected", self.max_rejected, "it is a share of the records, from 0 to 1")
 
@@ -121,7 +133,7 @@ class ConvertOptions:
         """The options that decide the dataset's bytes, as JSON.
 
         Paths are left out (the digests of what they hold stand in the manifest), and so is what only decides whether a
-        run goes on after bad records.
+        run goes on after bad records, or how fast it is.
         """
         return {
             "template_args": dict(self.template_args),

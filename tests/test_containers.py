@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ismpack.data import Conversation, Json, Message, Record
+from ismpack.data import Json, PlainConversation, Record
 from ismpack.errors import InputError, IsmpackError, Location, OutputError, RecordError
 from ismpack.sources import Chunk, InputFile, Scan, expand, read, scan
 from ismpack.sources.compression import decompress
@@ -763,9 +763,9 @@ def test_a_full_disk_is_told_apart_from_a_damaged_input(tmp_path: Path) -> None:
 
 def test_the_shortcut_sees_every_record_that_is_json_text(tmp_path: Path) -> None:
     seen: list[bytes] = []
-    plain = Conversation(messages=(Message(role="user", content="Hi"),))
+    plain = PlainConversation(("user",), ["Hi"], "messages")
 
-    def shortcut(texts: object) -> list[Conversation | None]:
+    def shortcut(texts: object) -> list[PlainConversation | None]:
         seen.extend(texts)  # type: ignore[arg-type]
         return [plain if b"1" in text else None for text in seen[-len(texts) :]]  # type: ignore[arg-type]
 

@@ -13,7 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tracing import ANSWER, PROMPT, USER, D, T, W, answer, asks, chatml, engine, segments
 
-from ismpack.data import Bone, Conversation, Filled, Json, Message, Origin, Piece, Segment, Skeleton, Slot
+from ismpack.data import (
+    Bone,
+    Conversation,
+    Filled,
+    Json,
+    Message,
+    Origin,
+    Piece,
+    PlainConversation,
+    Segment,
+    Skeleton,
+    Slot,
+)
 from ismpack.errors import InternalError, RecordError
 from ismpack.templates import ChatTemplate, Dialect, Segmentation, Segmenter, segment
 from ismpack.templates.decisions import Decisions
@@ -262,7 +274,7 @@ def test_a_way_is_a_skeleton_and_the_data_that_fills_it() -> None:
     assert (made.warnings, made.inferred_stops, made.answers, made.hits) == (("w",), frozenset(["<e>"]), ((1,),), 0)
     [sample] = made.fill(["q", " a "])
     assert isinstance(sample, Filled)
-    assert sample.values == ["q", "a"]
+    assert sample.values == ("q", "a")
     assert sample.skeleton is cast.skeleton
     assert list(sample) == [
         Segment(
@@ -389,6 +401,31 @@ def test_every_so_many_hits_are_compared_again(monkeypatch: pytest.MonkeyPatch) 
         assert segments(given, turns("q", "b"))[1].text == "B<|im_end|>"
     with pytest.raises(InternalError):
         given.segment(turns("q", "b"))
+
+
+def test_a_plain_conversation_takes_the_way_of_its_messages_and_is_compared_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ismpack.templates.segmenter._CHECK_EVERY", 4)
+    given = engine(chatml())
+    asked = PlainConversation(("user", "assistant"), ["q", "b"], "messages")
+    for _ in range(3):
+        assert segments(given, turns("q", "b")) == list(given.segment(asked).samples[0])
+    assert given.counts == {"known": 4, "traced": 2, "reference": 0}
+    spoil(the_way(given, turns("q", "b")))
+    for _ in range(3):  # hits 5 to 7
+        assert given.segment(asked).samples[0][1].text == "B<|im_end|>"
+    with pytest.raises(InternalError):
+        given.segment(asked)
+
+
+def test_a_template_that_reads_parts_knows_no_way_of_plain_roles() -> None:
+    given = engine(chatml("m.content[0].text"))
+    asked = PlainConversation(("user", "assistant"), ["q", "b"], "messages")
+    assert given.dialect.text_roles.isdisjoint(asked.roles)
+    for _ in range(3):
+        assert [part.text for part in given.segment(asked).samples[0]] == [asks("q").text, "b<|im_end|>"]
+    assert given.counts == {"known": 1, "traced": 2, "reference": 0}
 
 
 def test_a_way_that_is_right_passes_every_comparison(monkeypatch: pytest.MonkeyPatch) -> None:

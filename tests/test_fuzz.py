@@ -37,7 +37,7 @@ import pytest
 import ismpack
 from ismpack.data import ROLES, Conversation, Json
 from ismpack.errors import IsmpackError, RecordError
-from ismpack.formats import PLAIN_FORMAT, shortcut_for, to_conversation, tree_message
+from ismpack.formats import shortcut_for, to_conversation, tree_message
 from ismpack.pipeline.survey import survey
 from ismpack.sources import expand, scan
 from ismpack.sources.strict import decode
@@ -248,7 +248,7 @@ def check_value(seed: int) -> None:
     with told(seed, lambda: text):
         found = read_generally(text)
         for short in shortcut_for(None)([text, b"", text])[::2]:  # type: ignore[misc]
-            assert short is None or found == (PLAIN_FORMAT, short)
+            assert short is None or found == (short.format, short.written_out())
 
 
 def read_generally(text: bytes) -> tuple[str, Conversation] | None:

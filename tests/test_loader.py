@@ -19,6 +19,12 @@ UNKNOWN = "[UNK]"
 CONFIG = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>"}
 
 
+@pytest.fixture(autouse=True)
+def without_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is the loading itself."""
+    monkeypatch.setenv("ISMPACK_CACHE", "")
+
+
 def letters() -> Tokenizer:
     """`a` to `d` are 0 to 3; then `<end>` 4 and `<think>` 5."""
     tokenizer = Tokenizer(models.BPE(vocab={"a": 0, "b": 1, "c": 2, "d": 3}, merges=[]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from ismpack.data import Bone, Filled, Origin, SampleBatch, Skeleton, Slot
 from ismpack.tokenization import SampleTokenizer, TokenizerFiles, load_tokenizer
 from ismpack.tokenization import planner as planner_module
+from ismpack.tokenization.atoms import Atoms
 from ismpack.tokenization.encoder import RunEncoder
 from ismpack.tokenization.planner import Planner
 from ismpack.tokenization.plans import Plan, PlanMaker, Recipe
@@ -83,8 +85,8 @@ CHATML = chat(template("<u>a\n"), given_data(), template("<e>\n<u>"), template("
 
 def plan_of(skeleton: Skeleton, *empty: int, files: TokenizerFiles = FILES) -> Plan | None:
     cutter = RunCutter(files.control_tokens, "text", ["<t>"])
-    refused = np.array([token.id for token in files.control_tokens.values()], np.int32)
-    maker = PlanMaker(files.control_tokens.values(), cutter, RunEncoder(files.backend_json), refused)
+    is_refused = np.isin(range(files.largest_id + 1), [token.id for token in files.control_tokens.values()])
+    maker = PlanMaker(files.control_tokens.values(), cutter, RunEncoder(files.backend_json), is_refused)
     return maker.make(skeleton, empty)
 
 
@@ -94,44 +96,75 @@ def made(skeleton: Skeleton, *empty: int, files: TokenizerFiles = FILES) -> Plan
     return plan
 
 
+def spelled(plan: Plan) -> list[int]:
+    """Ids in stream order, `RUN` for each part of a run."""
+    ids = iter(plan.atoms.ids.tolist())
+    return [
+        token for length in plan.atoms.lengths.tolist() for token in ([RUN] if length == RUN else islice(ids, length))
+    ]
+
+
 # What a plan is
 
 
 def test_a_plan_holds_template_text_as_ids_and_data_as_recipes() -> None:
     plan = made(CHATML)
     assert plan.runs == (Recipe("a\n%s", 0, 1), Recipe("%s", 1, 2))
+    assert plan.heads == ("a\n", "")
     assert plan.opening == (False, False)
     assert plan.prefixes == {}
-    assert plan.atoms.ids.tolist() == [U, RUN, E, LINE, U, B, LINE, RUN, E]
-    assert plan.atoms.types.tolist() == [1, 1, 1, 1, 1, 7, 7, 2, 2]
-    assert plan.atoms.segments.tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1]
+    assert plan.atoms.ids.tolist() == [U, E, LINE, U, B, LINE, E]
+    assert plan.atoms.lengths.tolist() == [1, RUN, 3, 2, RUN, 1]
+    assert plan.atoms.types.tolist() == [1, 1, 1, 7, 2, 2]
+    assert plan.atoms.widths.tolist() == [4, 2]
     assert plan.atoms.turns.tolist() == [0, 0]
     assert plan.atoms.losses.tolist() == [0, 1]
     assert plan.atoms.answers.tolist() == [False, True]
     assert plan.atoms.sizes.tolist() == [2]
+    assert plan.block == plan.atoms.block()
     assert plan.watched == (1,)
     assert (plan.first_guards, plan.last_guards) == ((), ())
 
 
 def test_an_empty_hole_leaves_template_text_on_both_sides_one_run() -> None:
-    assert made(CHATML, 0).atoms.ids.tolist() == [U, A, LINE, E, LINE, U, B, LINE, RUN, E]
-    assert made(chat(template("<u>ab"), given_data(), template("cd<e>")), 0).atoms.ids.tolist() == [U, ABCD, E, RUN, E]
+    assert spelled(made(CHATML, 0)) == [U, A, LINE, E, LINE, U, B, LINE, RUN, E]
+    assert spelled(made(chat(template("<u>ab"), given_data(), template("cd<e>")), 0)) == [U, ABCD, E, RUN, E]
 
 
 def test_template_text_on_both_sides_of_an_empty_hole_may_spell_a_control_token() -> None:
     skeleton = chat(template("a<"), given_data(), template("u>b"))
     assert made(skeleton).runs[0] == Recipe("a<%su>b", 0, 1)
-    assert made(skeleton, 0).atoms.ids.tolist() == [A, U, B, RUN, E]
+    assert spelled(made(skeleton, 0)) == [A, U, B, RUN, E]
 
 
 def test_a_run_may_have_several_holes() -> None:
     plan = made(chat(given_data(), template("a"), given_data(), given_data(), template("<e>"), given_data()))
     assert plan.runs == (Recipe("%sa%s%s", 0, 3), Recipe("%s", 3, 4), Recipe("%s", 4, 5))
+    assert plan.heads is None
     assert plan.opening == (True, False, False)
 
 
 def test_percent_signs_of_the_template_stay() -> None:
     assert made(chat(template("%s"), given_data(), template("%"))).runs[0] == Recipe("%%s%s%%", 0, 1)
+    assert made(chat(template("%s"), given_data(), template("<e>"))).heads == ("%s", "")
+
+
+def test_private_characters_of_the_template_are_no_holes() -> None:
+    private = "".join(map(chr, range(0xE000, 0xE010)))
+    assert made(chat(template(private), given_data(), template("<e>"))).runs[0] == Recipe(f"{private}%s", 0, 1)
+
+
+def test_an_atom_lies_in_one_segment() -> None:
+    bones = query(template("a")), answer(SAID, template("<e>", ANSWER)), answer(template("<t>", ANSWER), SAID, turn=1)
+    plan = made(Skeleton(bones))
+    assert spelled(plan) == [A, RUN, E, T, RUN]
+    assert plan.atoms.lengths.tolist() == [1, RUN, 1, 1, RUN]
+    assert plan.atoms.widths.tolist() == [1, 2, 2]
+
+
+def test_a_segment_without_text_has_no_atom() -> None:
+    bones = query(template("a")), said(), query(turn=1), answer(SAID, turn=1)
+    assert made(Skeleton(bones), 1).atoms.widths.tolist() == [1, 2, 0, 0]
 
 
 def test_boundaries_between_types_are_recipes_too() -> None:
@@ -143,15 +176,16 @@ def test_boundaries_between_types_are_recipes_too() -> None:
 def test_boundaries_between_types_in_template_text_are_settled() -> None:
     plan = made(chat(template("<u>\nab", SYSTEM), template("c\n"), template("<e>"), given_data()))
     assert plan.prefixes == {}
-    assert plan.atoms.ids.tolist() == [U, LINE, AB, C, LINE, E, RUN, RUN, E]
-    assert plan.atoms.types.tolist() == [3, 3, 3, 1, 1, 1, 1, 2, 2]
+    assert spelled(plan) == [U, LINE, AB, C, LINE, E, RUN, RUN, E]
+    assert plan.atoms.lengths.tolist() == [3, 3, RUN, RUN, 1]
+    assert plan.atoms.types.tolist() == [3, 1, 1, 2, 2]
 
 
 def test_template_text_at_position_0_is_encoded_as_an_opening_run() -> None:
     files = files_with(*PLAIN, opening_blank=True)
     skeleton = chat(template("a<u>a<e>"), given_data())
     blank = VOCABULARY.index("▁")
-    assert made(skeleton, files=files).atoms.ids.tolist() == [blank, A, U, A, E, RUN, RUN, E]
+    assert spelled(made(skeleton, files=files)) == [blank, A, U, A, E, RUN, RUN, E]
 
 
 def test_a_hole_beside_a_stripping_token_is_guarded() -> None:
@@ -178,17 +212,26 @@ def test_template_text_that_becomes_a_control_token_has_no_plan() -> None:
     tokenizer.add_special_tokens(["<e>"])
     files = saved(tokenizer)
     assert plan_of(chat(template("a＜e＞<e>"), given_data()), files=files) is None
-    assert made(chat(template("a<e>"), given_data()), files=files).atoms.ids.tolist() == [2, 1, RUN, RUN, 1]
+    assert spelled(made(chat(template("a<e>"), given_data()), files=files)) == [2, 1, RUN, RUN, 1]
+
+
+def test_atoms_join_end_to_end() -> None:
+    one, two = made(CHATML), made(CHATML, 0)
+    joined = Atoms.joined([one.block, two.block, one.block])
+    for column in Atoms.__slots__:
+        parts = [getattr(plan.atoms, column) for plan in (one, two, one)]
+        assert getattr(joined, column).tolist() == [value for part in parts for value in part.tolist()]
+        assert getattr(joined, column).dtype == parts[0].dtype
+    assert {len(getattr(Atoms.joined([]), column)) for column in Atoms.__slots__} == {0}
 
 
 # When a plan serves
 
 
-def planner_of(files: TokenizerFiles = FILES, policy: Policy = "text") -> Planner:
-    cutter = RunCutter(files.control_tokens, policy, ["<t>"])
-    return Planner(
-        files.control_tokens.values(), cutter, RunEncoder(files.backend_json), np.array([], np.int32), policy, ["<t>"]
-    )
+def planner_of(files: TokenizerFiles = FILES, policy: Policy = "text", written: Sequence[str] = ("<t>",)) -> Planner:
+    cutter = RunCutter(files.control_tokens, policy, written)
+    none = np.zeros(files.largest_id + 1, np.bool_)
+    return Planner(files.control_tokens.values(), cutter, RunEncoder(files.backend_json), none, policy, written)
 
 
 def serves(planner: Planner, skeleton: Skeleton, *values: str) -> bool:
@@ -201,9 +244,9 @@ def test_a_plan_serves_from_second_sight_on() -> None:
     planner, table = planner_of(), RunTable(runs=["before"], opening=[True])
     assert planner.cut(Filled(CHATML, ("q", "r")), table) is None
     assert table == RunTable(runs=["before"], opening=[True])
-    atoms = planner.cut(Filled(CHATML, ["100%", "%s"]), table)
+    block = planner.cut(Filled(CHATML, ["100%", "%s"]), table)
     assert table == RunTable(runs=["before", "a\n100%", "%s"], opening=[True, False, False])
-    assert planner.cut(Filled(CHATML, ("q", "r")), table) is atoms
+    assert planner.cut(Filled(CHATML, ("q", "r")), table) is block
 
 
 def test_prefixes_are_numbered_with_the_tables_runs() -> None:
@@ -228,6 +271,15 @@ def test_samples_that_a_plan_serves(values: tuple[str, ...], expected: bool) -> 
 
 
 @pytest.mark.parametrize(
+    ("said", "expected"),
+    [("<e", True), ("x<t>", False), ("<e>", False), ("[x", True), ("a[t]", False), ("<u>", True)],
+)
+def test_tokens_that_a_model_writes_may_begin_with_different_characters(said: str, expected: bool) -> None:
+    files = files_with(*PLAIN, AddedToken("[t]", normalized=False))
+    assert serves(planner_of(files, written=["<t>", "[t]", "<e>"]), CHATML, "[t]<t>", said) == expected
+
+
+@pytest.mark.parametrize(
     ("values", "expected"),
     [
         pytest.param(("a ", " b\n", " c"), True, id="on other sides"),
@@ -239,6 +291,19 @@ def test_white_space_beside_a_stripping_token_goes_the_general_way(values: tuple
     skeleton = Skeleton((query(template("<r>"), given_data()), answer(SAID, template("<e>", ANSWER)),
                          query(given_data(), template("<l>"), turn=1), answer(template("<e>", ANSWER), turn=1)))  # fmt: skip
     assert serves(planner_of(), skeleton, values[0], values[1], values[2]) == expected
+
+
+@pytest.mark.parametrize(
+    ("slots", "value", "expected"),
+    [
+        pytest.param((template("<r>"), given_data()), " a", False, id="after one"),
+        pytest.param((template("<r>"), given_data()), "a ", True, id="after one, on the other side"),
+        pytest.param((given_data(), template("<l>")), "a ", False, id="before one"),
+        pytest.param((given_data(), template("<l>")), " a", True, id="before one, on the other side"),
+    ],
+)
+def test_white_space_beside_the_only_stripping_token(slots: tuple[Slot, Slot], value: str, expected: bool) -> None:
+    assert serves(planner_of(), chat(*slots), value, "b") == expected
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from mutations import mutate
 from test_template_corpus import STOPS, VARIABLES, stops_of
 
-from ismpack.data import Conversation, Json, Message, Origin, Segment, ToolCall
+from ismpack.data import Conversation, Json, Message, Origin, PlainConversation, Segment, ToolCall
 from ismpack.errors import RecordError
 from ismpack.templates import (
     ChatTemplate,
@@ -82,11 +82,18 @@ class Setting:
         return Segmenter(self.template, self.dialect, self.rules)
 
 
-def run(engine: Segmenter, conversation: Conversation) -> Segmentation | str:
+def run(engine: Segmenter, conversation: Conversation | PlainConversation) -> Segmentation | str:
     try:
         return engine.segment(conversation)
     except RecordError as error:
         return error.code
+
+
+def plainly(conversation: Conversation) -> PlainConversation | None:
+    """A conversation in its other form; None if it has none."""
+    texts = [message.content for message in conversation.messages if isinstance(message.content, str)]
+    plain = PlainConversation(tuple(message.role for message in conversation.messages), texts, "messages")
+    return plain if len(texts) == len(plain.roles) and plain.written_out() == conversation else None
 
 
 def answers(conversation: Conversation) -> list[int]:
@@ -224,6 +231,29 @@ def difference(expected: Segmentation | str, found: Segmentation | str) -> str:
         ]:
             return way
     return f"warnings {sorted(expected.warnings)}, but ours: {sorted(found.warnings)}"
+
+
+PLAIN = [given for title, given in CONVERSATIONS.items() if title not in SLOW and plainly(given)]
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if not name.endswith("_training")])
+def test_plain_conversations_give_the_same_segments_in_both_forms(name: str) -> None:
+    """Each form finds what the other one left: first sights are traced, later ones are known."""
+    setting = Setting(name)
+    in_turn, apart = setting.engine(), setting.engine()
+    for sight in range(3):
+        for number, conversation in enumerate(PLAIN):
+            plain = plainly(conversation)
+            assert plain is not None
+            found = run(in_turn, plain if (sight + number) % 2 else conversation)
+            assert (sight, conversation, exact(found)) == (sight, conversation, exact(run(apart, conversation)))
+    assert in_turn.counts == apart.counts
+    assert len(PLAIN) > 20
+
+
+def exact(result: Segmentation | str) -> object:
+    """All that a result holds, skeletons written out."""
+    return result if isinstance(result, str) else result._replace(samples=tuple(map(tuple, result.samples)))
 
 
 # ------------------------------------------------------------------------------------------------------------ mutation

@@ -709,6 +709,24 @@ def unigram_with_controls() -> Tokenizer:
 UNIGRAM = sample_tokenizer_of(unigram_with_controls())
 
 
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        pytest.param(("a", "a"), [], id="other ids are below all control tokens'"),
+        pytest.param(("＜m＞", "＜m＞"), [0, 1], id="the first one and nothing else"),
+        pytest.param(("b", "＜m＞"), [1], id="the first one among others"),
+        pytest.param(("＜e＞", "b"), [0], id="the last one"),
+    ],
+)
+def test_control_tokens_in_the_middle_of_a_vocabulary_are_refused(texts: tuple[str, str], expected: list[int]) -> None:
+    pieces = [("?", 0.0), ("a", -1.0), ("<m>", 0.0), ("b", -1.0), ("<e>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.add_special_tokens(["<m>", "<e>"])
+    _, refused = sample_tokenizer_of(tokenizer).tokenize([[query(text), answer("a")] for text in texts], [7, 8])
+    assert [k for k, error in sorted(refused.items()) if error.code == "special-token-in-data"] == expected
+
+
 def test_plain_text_that_becomes_a_control_token_is_refused() -> None:
     batch, refused = UNIGRAM.tokenize([[query("a"), answer("b＜/s＞a</s>")]], [7])
     assert len(batch) == 0

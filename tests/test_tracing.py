@@ -99,7 +99,7 @@ def filled(parts: Sequence[Part], leaves: Sequence[Json]) -> str:
     """The parts with other data."""
     sources = [source for _, source in parts if source is not None]
     compiled = compiled_values(sources)(leaves)
-    assert [value_of(source, leaves) for source in sources] == compiled
+    assert tuple(value_of(source, leaves) for source in sources) == compiled
     values = iter(compiled)
     return "".join(text if source is None else next(values) for text, source in parts)
 

@@ -15,11 +15,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ismpack.errors import InternalError, IsmpackError, UsageError
+
+if TYPE_CHECKING:
+    from ismpack.pipeline import Progress
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -77,6 +80,26 @@ class Console:
         silent = self.quiet or self.json or not sys.stderr.isatty()
         with tqdm(desc=what, unit=" records", unit_scale=True, disable=silent, leave=False, file=sys.stderr) as bar:
             yield lambda count: bar.update(count) and None
+
+    @contextmanager
+    def meter(self, what: str) -> Iterator[Callable[[Progress], None]]:
+        """A bar of bytes, with what was made per second, on stderr while it is a terminal, else nothing."""
+        from tqdm import tqdm
+
+        silent = self.quiet or self.json or not sys.stderr.isatty()
+        bar = tqdm(desc=what, unit="B", unit_scale=True, disable=silent, leave=False, file=sys.stderr, mininterval=0.2)
+
+        def show(progress: Progress) -> None:
+            if silent:
+                return
+            bar.total = progress.total_bytes
+            seconds = max(bar.format_dict["elapsed"], 1e-9)
+            rates = (progress.conversations / seconds, progress.tokens / seconds)
+            bar.set_postfix_str("{}chats/s, {}tok/s".format(*map(bar.format_sizeof, rates)), refresh=False)
+            bar.update(progress.bytes - bar.n)
+
+        with bar:
+            yield show
 
     def _say(self, head: str, color: str, message: str) -> None:
         styled = click.style(f"{head}:", fg=color, bold=True) if self.stderr_color else f"{head}:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,9 @@ import click
 
 from ismpack.cli.console import Command, Console, option, print_json, printable
 from ismpack.cli.options import record_options, template_options, training_options
+
+_WORKER_BYTES = 1 << 30
+"""Memory that a worker may need, generously."""
 
 EXAMPLES = """\b
 Examples:
@@ -21,6 +25,19 @@ Examples:
 
 def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+def _default_workers() -> int:
+    """One per core that this process may use, and no more than there are gigabytes of memory for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(cores, memory // _WORKER_BYTES))
+
+
+def _limit_threads(workers: int) -> None:
+    """Where one process does all the work, the engines start no more threads than workers were allowed."""
+    for name in ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS"):
+        os.environ.setdefault(name, str(workers))
 
 
 @click.command("convert", cls=Command, epilog=EXAMPLES)
@@ -60,12 +77,34 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     default="bfd",
     help="Best-fit-decreasing, in input order, or one conversation per row.",
 )
+@option(
+    "Run",
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Processes that convert, each on one core.  [default: one per core that memory suffices for]",
+)
+@option(
+    "Run",
+    "--tokenizer-engine",
+    type=click.Choice(["auto", "fastokens", "gigatoken", "hf"]),
+    default="auto",
+    help="What encodes text. Before it is used, it is compared with hf, the reference; auto takes the fastest.",
+)
 @option("Run", "--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @option("Run", "-v", "--verbose", is_flag=True, help="Say what each warning counts.")
 @option("Run", "-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.pass_obj
 def command(
-    console: Console, /, inputs: tuple[str, ...], output: str, as_json: bool, verbose: bool, quiet: bool, **options: Any
+    console: Console,
+    /,
+    inputs: tuple[str, ...],
+    output: str,
+    workers: int | None,
+    as_json: bool,
+    verbose: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Convert chat files to a dataset of packed rows.
 
@@ -74,10 +113,14 @@ def command(
     INPUT` shows as what.
     """
     console.quiet, console.json = quiet, as_json
-    with console.progress("converting") as on_progress:
+    options["workers"] = _default_workers() if workers is None else workers
+    _limit_threads(options["workers"])
+    with console.meter("converting") as on_progress:
         from ismpack.pipeline import WARNINGS, convert
 
         report = convert(inputs, output, stdin=getattr(sys.stdin, "buffer", None), on_progress=on_progress, **options)
+    if report.facts and report.facts.engine.fallback:
+        console.warning("tokenizer-engine-replaced", f"{report.facts.engine.fallback}; hf encoded, which is slower")
     for token in report.inferred_stops:
         console.warning("stop-token-inferred", f"{token!r} closes answers but is not listed as stop token; it was used")
     if report.rejected:

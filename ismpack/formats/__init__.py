@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from ismpack.formats.detection import AUTO, chosen_format, format_named, to_conversation
 from ismpack.formats.format import Format
-from ismpack.formats.plain import PLAIN_FORMAT, shortcut_for
+from ismpack.formats.plain import shortcut_for
 from ismpack.formats.table import FORMATS
 from ismpack.formats.trees import TREE_KEY, UNUSED_REPLY, gather_trees, tree_message
 
 __all__ = [
     "AUTO",
     "FORMATS",
-    "PLAIN_FORMAT",
     "TREE_KEY",
     "UNUSED_REPLY",
     "Format",

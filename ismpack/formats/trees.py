@@ -188,7 +188,7 @@ def gather_trees(
     trees: dict[str, list[TreeMessage]] = {}
     held = 0
     for item in items:
-        message = tree_message(item.value) if isinstance(item, Record) else None
+        message = tree_message(item.value) if isinstance(item, Record) and item.value is not None else None
         if message is None or not isinstance(item, Record):
             yield item
             continue

@@ -41,64 +41,74 @@ def fit(batch: SampleBatch, max_length: int, policy: Overlong) -> Fitted:
         max_length: Tokens per row.
         policy: `turns` keeps the leading whole turns that fit, `drop` leaves the sample out, `error` refuses it.
     """
-    overlong = np.flatnonzero(batch.lengths > max_length).tolist()
-    if not overlong:
+    overlong = np.flatnonzero(batch.lengths > max_length)
+    if not len(overlong):
         return Fitted(batch=batch, refused={})
-    offsets = batch.offsets
-    kept = batch.lengths.astype(np.int64)
-    refused: dict[int, RecordError] = {}
-    turns = tokens = 0
-    for i in overlong:
-        lost_turns, error = 0, None
-        kept[i] = 0
-        if policy == "turns":
-            here = slice(offsets[i], offsets[i + 1])
-            kept[i], lost_turns, error = _leading_turns(batch.turn_ids[here], batch.loss_mask[here], max_length)
-        elif policy == "error":
-            error = _overlong(f"the conversation has {batch.lengths[i]:,} tokens and does not fit in {max_length:,}")
-        if error:
-            refused[i] = error
-        elif kept[i]:
-            turns += lost_turns
-            tokens += int(batch.lengths[i] - kept[i])
+    if policy == "turns":
+        return _leading_turns(batch, max_length, overlong)
     return Fitted(
-        batch=_truncate(batch, kept),
-        refused=refused,
-        dropped=tuple(overlong) if policy == "drop" else (),
-        cut=len(overlong) - len(refused) if policy == "turns" else 0,
-        cut_turns=turns,
-        cut_tokens=tokens,
+        batch=_truncate(batch, overlong, np.zeros_like(overlong)),
+        dropped=tuple(overlong.tolist()) if policy == "drop" else (),
+        refused={
+            i: _overlong(f"the conversation has {batch.lengths[i]:,} tokens and does not fit in {max_length:,}")
+            for i in overlong.tolist()
+            if policy == "error"
+        },
     )
 
 
-def _leading_turns(
-    turn_ids: npt.NDArray[np.int32], loss_mask: npt.NDArray[np.uint8], max_length: int
-) -> tuple[int, int, RecordError | None]:
-    """Tokens kept and turns lost when one sample keeps its leading whole turns, or why it cannot."""
-    ends = np.append(np.flatnonzero(np.diff(turn_ids)) + 1, len(turn_ids))
-    fitting = int(np.searchsorted(ends, max_length, side="right"))
-    if fitting == 0:
-        return 0, 0, _overlong(f"the first turn has {ends[0]:,} tokens and does not fit in {max_length:,}")
-    kept = int(ends[fitting - 1])
-    if not loss_mask[:kept].any():
-        message = f"no answer to train on is left in the {fitting} turns that fit in {max_length:,} tokens"
-        return 0, 0, RecordError(message, code="no-target")
-    return kept, len(ends) - fitting, None
+def _leading_turns(batch: SampleBatch, max_length: int, overlong: npt.NDArray[np.int64]) -> Fitted:
+    """Cut the samples `overlong` after as many turns as fit; refuse those of which no turn or no target is left."""
+    starts, stops = batch.offsets[overlong], batch.offsets[overlong + 1]
+    begins = np.empty(len(batch.turn_ids) + 1, np.bool_)
+    np.not_equal(batch.turn_ids[1:], batch.turn_ids[:-1], out=begins[1:-1])
+    begins[batch.offsets] = True
+    edges = np.flatnonzero(begins)  # where turns begin, and the end
+    first, last = np.searchsorted(edges, starts), np.searchsorted(edges, starts + max_length, side="right") - 1
+    ends = edges[last]
+    refused: dict[int, RecordError] = {}
+    for k in np.flatnonzero(~_has_target(batch.loss_mask, starts, ends)).tolist():
+        if last[k] == first[k]:
+            tokens = edges[first[k] + 1] - starts[k]
+            error = _overlong(f"the first turn has {tokens:,} tokens and does not fit in {max_length:,}")
+        else:
+            fitting = f"the {last[k] - first[k]} turns that fit in {max_length:,} tokens"
+            error = RecordError(f"no answer to train on is left in {fitting}", code="no-target")
+        refused[int(overlong[k])] = error
+    is_cut = ~np.isin(overlong, list(refused))
+    return Fitted(
+        batch=_truncate(batch, overlong, np.where(is_cut, ends - starts, 0)),
+        refused=refused,
+        cut=int(is_cut.sum()),
+        cut_turns=int((np.searchsorted(edges, stops) - last)[is_cut].sum()),
+        cut_tokens=int((stops - ends)[is_cut].sum()),
+    )
+
+
+def _has_target(
+    loss_mask: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether a token of each range is a target; ranges do not reach the end of the batch."""
+    found = np.maximum.reduceat(loss_mask, np.stack([starts, ends], 1).ravel())[::2]
+    return (found > 0) & (starts < ends)  # of an empty range, `reduceat` gives the token that stands there
 
 
 def _overlong(message: str) -> RecordError:
     return RecordError(message, code="overlong", hint="Use a larger --max-length.")
 
 
-def _truncate(batch: SampleBatch, kept: npt.NDArray[np.int64]) -> SampleBatch:
-    """The first `kept[i]` tokens of each sample; samples with none are left out."""
-    rest = batch.lengths - kept
-    tokens = np.repeat(np.tile([True, False], len(kept)), np.stack([kept, rest], 1).ravel())
+def _truncate(batch: SampleBatch, cut: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]) -> SampleBatch:
+    """The first `kept[k]` tokens of each sample `cut[k]`, and all of the others; samples with none are left out."""
+    lengths = batch.lengths.copy()
+    lengths[cut] = kept
+    starts = [0, *batch.offsets[cut + 1].tolist()]
+    stops = [*(batch.offsets[cut] + kept).tolist(), len(batch.input_ids)]
+    parts = list(map(slice, starts, stops))
     return SampleBatch(
-        input_ids=batch.input_ids[tokens],
-        segment_type_ids=batch.segment_type_ids[tokens],
-        turn_ids=batch.turn_ids[tokens],
-        loss_mask=batch.loss_mask[tokens],
-        lengths=kept[kept > 0].astype(np.int32),
-        source_ids=batch.source_ids[kept > 0],
+        input_ids=np.concatenate([batch.input_ids[part] for part in parts]),
+        segment_type_ids=np.concatenate([batch.segment_type_ids[part] for part in parts]),
+        turn_ids=np.concatenate([batch.turn_ids[part] for part in parts]),
+        loss_mask=np.concatenate([batch.loss_mask[part] for part in parts]),
+        lengths=lengths[lengths > 0],
+        source_ids=batch.source_ids[lengths > 0],
     )

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ismpack.data import Conversation, Record
+from ismpack.data import Conversation, PlainConversation, Record
 from ismpack.errors import RecordError
-from ismpack.formats import PLAIN_FORMAT, Format, gather_trees, shortcut_for, to_conversation
+from ismpack.formats import Format, gather_trees, shortcut_for, to_conversation
 from ismpack.sources import Chunk, InputFile, expand, read, spool_streams
 
 
@@ -32,15 +32,21 @@ def input_files(typed: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[
         yield expand(typed, spool_streams(typed, stdin, spool)), spool
 
 
-def conversation_of(record: Record, chosen: Format | None) -> tuple[str, Conversation]:
-    """The name of a record's format, and its conversation.
+def read_conversation(record: Record, chosen: Format | None) -> tuple[str, Conversation | PlainConversation]:
+    """The name of a record's format, and its conversation, in the form for speed if it has that.
 
     Raises:
         RecordError: See `formats.to_conversation`.
     """
     if record.conversation is not None:
-        return PLAIN_FORMAT, record.conversation
+        return record.conversation.format, record.conversation
     return to_conversation(record.value, chosen)
+
+
+def conversation_of(record: Record, chosen: Format | None) -> tuple[str, Conversation]:
+    """As `read_conversation`, with an object for each message."""
+    name, conversation = read_conversation(record, chosen)
+    return name, conversation.written_out()
 
 
 def records(chunk: Chunk, chosen: Format | None) -> Iterator[Record | RecordError | None]:

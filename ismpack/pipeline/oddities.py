@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from ismpack.data import Conversation, SampleBatch
+from ismpack.data import Conversation, PlainConversation, SampleBatch
 
 
-def oddities(conversation: Conversation) -> list[str]:
+def oddities(conversation: Conversation | PlainConversation) -> list[str]:
     """Warning codes of a conversation; each at most once."""
+    if isinstance(conversation, PlainConversation):  # it has no calls
+        return ["tool-result-without-call"] if "tool" in conversation.roles else []
     nul = unread = results = False
     for message in conversation.messages:
         content = message.content

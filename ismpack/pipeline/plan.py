@@ -53,6 +53,16 @@ class Plan:
         }
         return canonical_digest(content)
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of text to read."""
+        return sum(scan.text_bytes for scan in self.scans)
+
+    def sized(self, partition: int) -> tuple[tuple[Chunk, int], ...]:
+        """The chunks of a partition, each with the bytes of text that it stands for, about."""
+        shares = {scan.file.index: scan.text_bytes // max(1, len(scan.chunks)) for scan in self.scans}
+        return tuple((chunk, shares[chunk.file.index]) for chunk in self.partitions[partition])
+
     def seed(self, partition: int) -> int:
         """Seed of the partition's random numbers, below 2**64."""
         return int.from_bytes(hashlib.sha256(f"{self.digest}/{partition}".encode()).digest()[:8], "big")

@@ -13,7 +13,7 @@ from ismpack.packing import fit, pack
 from ismpack.pipeline.inputs import conversation_of, input_files
 from ismpack.pipeline.oddities import oddities
 from ismpack.pipeline.report import WARNINGS
-from ismpack.pipeline.toolkit import Toolkit, make_toolkit
+from ismpack.pipeline.toolkit import Toolkit, load_setup, make_toolkit
 from ismpack.sources import Chunk, read, scan
 
 _CHUNK_BYTES = 16 << 20
@@ -54,7 +54,7 @@ def preview(path: str, line: int | None, options: ConvertOptions) -> Preview:
         UsageError: `bad-selector`: the file has no such record. Also what reading the file and the tokenizer raises.
     """
     item = _record(path, line)
-    toolkit = make_toolkit(options)
+    toolkit = make_toolkit(load_setup(options))
     name, conversation, batch = "", None, None
     warnings: list[str] = []
     error = item if isinstance(item, RecordError) else None
@@ -109,7 +109,7 @@ def _tree_of(item: Record, chunk: Chunk) -> Record | RecordError:
 
 def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tuple[SampleBatch, list[str]]:
     segmentation = toolkit.segments(conversation)
-    batch, refused = toolkit.tokenizer.tokenize(segmentation.samples, [source_id] * len(segmentation.samples))
+    batch, refused = toolkit.tokenizer().tokenize(segmentation.samples, [source_id] * len(segmentation.samples))
     options = toolkit.options
     fitted = fit(batch, options.max_length, options.overlong)
     if not len(fitted.batch):
@@ -132,7 +132,7 @@ def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tu
 
 
 def _one_row(batch: SampleBatch) -> Pack:
-    packed: PackBatch = pack(batch, int(batch.lengths.sum()), "sequential", seed=0)
+    packed: PackBatch = pack([batch], int(batch.lengths.sum()), "sequential", seed=0)
     return Pack(
         input_ids=packed.input_ids,
         segment_type_ids=packed.segment_type_ids,

@@ -7,18 +7,14 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
-from ismpack.data import PackBatch
 from ismpack.errors import RecordError
-from ismpack.manifest import InputEntry, Manifest, ShardEntry, Totals
+from ismpack.manifest import InputEntry, Manifest, Totals
 from ismpack.pipeline.identity import CREATED_BY, fingerprint, identity
-from ismpack.pipeline.partition import Tally
 from ismpack.pipeline.plan import Plan
+from ismpack.pipeline.tally import ShardFacts, Tally
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.schema import (
     COLUMNS,
@@ -30,30 +26,6 @@ from ismpack.schema import (
     SOURCE_POSITION_BITS,
 )
 from ismpack.shards import Staging, dataset_info, state
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardFacts:
-    """What the totals need to know of one shard."""
-
-    entry: ShardEntry
-    turns: int
-    loss_tokens: int
-    triplet_tokens: int
-
-    @classmethod
-    def of(cls, name: str, packs: PackBatch) -> ShardFacts:
-        """Count one shard's packs."""
-        ends = np.cumsum(packs.seq_lengths, dtype=np.int64)
-        starts = np.repeat(ends - packs.seq_lengths, packs.seq_lengths)
-        # The last token of every turn: documents begin a turn too, and rows begin with a document.
-        last = np.union1d(np.flatnonzero(np.diff(packs.turn_ids)), ends - 1)
-        return cls(
-            entry=ShardEntry(name=name, rows=len(packs), documents=len(packs.seq_lengths), tokens=len(packs.input_ids)),
-            turns=len(last),
-            loss_tokens=int(packs.loss_mask.sum(dtype=np.int64)),
-            triplet_tokens=int((last + 1 - starts[last]).sum()),
-        )
 
 
 def write_side_files(

@@ -8,6 +8,11 @@ from typing import Any
 
 from ismpack.errors import UNDESIRED
 from ismpack.manifest import Manifest, Totals
+from ismpack.options import ConvertOptions
+from ismpack.packing import row_bound
+from ismpack.pipeline.progress import Clock
+from ismpack.pipeline.tally import Tally
+from ismpack.tokenization import EngineChoice
 
 WARNINGS: dict[str, str] = {
     "answer-unterminated": "conversations with an answer that no control token closes",
@@ -36,50 +41,104 @@ WARNINGS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What is true of one run, and may be another the next time.
+
+    Attributes:
+        seconds: Wall-clock time until everything was written and checked.
+        start_seconds: The part of it before the work on records began: tokenizer, template, worker processes.
+        workers: Processes that converted.
+        engine: What encoded the text, and how it was compared.
+        fewest_rows: No packing of all samples together could have fewer rows; None if rows are not packed.
+        inferred_stops: Control tokens that were taken as stop tokens without being listed.
+    """
+
+    seconds: float
+    start_seconds: float
+    workers: int
+    engine: EngineChoice
+    fewest_rows: int | None
+    inferred_stops: tuple[str, ...]
+
+    @classmethod
+    def of(cls, clock: Clock, workers: int, engine: EngineChoice, tally: Tally, options: ConvertOptions) -> RunFacts:
+        """The facts of a run that is nearly over."""
+        return cls(
+            seconds=clock.seconds,
+            start_seconds=clock.start_seconds,
+            workers=workers,
+            engine=engine,
+            fewest_rows=None if options.packing == "none" else row_bound(tally.lengths, options.max_length),
+            inferred_stops=tuple(sorted(tally.inferred_stops)),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For run.json."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "start_seconds": round(self.start_seconds, 3),
+            "workers": self.workers,
+            "engine": asdict(self.engine),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertReport:
     """The result of `convert`.
 
     Attributes:
         output: The dataset's directory, as given.
-        unchanged: The dataset was there already, and nothing was written.
         totals: Sums over the run.
         shards: Number of Arrow files.
         formats: Input format -> records.
         rejected: Reject code -> records.
         warnings: Warning code -> times.
-        inferred_stops: Control tokens that were taken as stop tokens without being listed.
         input_bytes: Size of the inputs as stored.
         seconds: Wall-clock time.
+        facts: About the run; None if nothing was to be done.
     """
 
     output: str
-    unchanged: bool
     totals: Totals
     shards: int
     formats: Mapping[str, int]
     rejected: Mapping[str, int]
     warnings: Mapping[str, int]
-    inferred_stops: tuple[str, ...]
     input_bytes: int
     seconds: float
+    facts: RunFacts | None
 
     @classmethod
-    def of(
-        cls, manifest: Manifest, *, output: str, unchanged: bool, seconds: float, inferred_stops: tuple[str, ...] = ()
-    ) -> ConvertReport:
-        """The report of a dataset whose manifest is at hand."""
+    def of(cls, manifest: Manifest, *, output: str, seconds: float, facts: RunFacts | None = None) -> ConvertReport:
+        """The report of a dataset whose manifest is at hand.
+
+        Args:
+            manifest: The dataset's.
+            output: Its directory, as given.
+            seconds: Wall-clock time.
+            facts: Those of the run that made it; None if it was there already.
+        """
         return cls(
             output=output,
-            unchanged=unchanged,
             totals=manifest.totals,
             shards=len(manifest.shards),
             formats=manifest.formats,
             rejected=manifest.rejected,
             warnings=manifest.warnings,
-            inferred_stops=inferred_stops,
             input_bytes=sum(entry.bytes for entry in manifest.inputs),
             seconds=seconds,
+            facts=facts,
         )
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the dataset was there already, and nothing was written."""
+        return self.facts is None
+
+    @property
+    def inferred_stops(self) -> tuple[str, ...]:
+        """Control tokens that were taken as stop tokens without being listed."""
+        return self.facts.inferred_stops if self.facts else ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as one JSON object."""
@@ -94,7 +153,19 @@ class ConvertReport:
             "inferred_stops": list(self.inferred_stops),
             "input_bytes": self.input_bytes,
             "seconds": round(self.seconds, 3),
+            "start_seconds": round(self.facts.start_seconds, 3) if self.facts else None,
+            "workers": self.facts.workers if self.facts else None,
+            "engine": self.facts.engine.name if self.facts else None,
+            "fewest_rows": self.facts.fewest_rows if self.facts else None,
         }
+
+    def _packing(self) -> str:
+        """How rows were packed, and how many fewer might do if it had not been shard by shard."""
+        shards = f"in {_many(self.shards, 'shard')}"
+        if self.facts is None or self.facts.fewest_rows is None:
+            return shards
+        more = self.totals.rows - self.facts.fewest_rows
+        return f"{shards}; at best {more:,} fewer would do" if more else f"{shards}; no fewer would do"
 
     def __str__(self) -> str:
         t = self.totals
@@ -105,7 +176,7 @@ class ConvertReport:
             f"  records        {t.records:>14,}   {_counts(self.formats)}",
             f"  conversations  {t.conversations:>14,}   {t.turns:,} turns in {t.samples:,} samples",
             f"  tokens         {t.tokens:>14,}   {_share(t.loss_tokens, t.tokens)} are targets",
-            f"  rows           {t.rows:>14,}   {_share(t.fill, 1, digits=2)} full, in {_many(self.shards, 'shard')}",
+            f"  rows           {t.rows:>14,}   {_share(t.fill, 1, digits=2)} full, {self._packing()}",
             f"  triplet tokens {t.triplet_tokens:>14,}   {expansion:.1f} times as many, with one row per turn",
         ]
         if t.rejected:
@@ -118,11 +189,20 @@ class ConvertReport:
             )
         if self.warnings:
             lines.append(f"  warnings       {'':>14}   {_counts(self.warnings)}")
-        if not self.unchanged:
-            seconds = max(self.seconds, 1e-9)
-            speed = f"{t.records / seconds:,.0f} records/s, {t.tokens / seconds:,.0f} tokens/s"
-            lines.append(f"  seconds        {self.seconds:>14,.1f}   {speed}")
+        if self.facts:
+            lines += _speed(self.facts, self.input_bytes, t.tokens, self.seconds)
         return "\n".join(lines)
+
+
+def _speed(facts: RunFacts, input_bytes: int, tokens: int, seconds: float) -> list[str]:
+    """How long it took and what it took. Rates are those of the work, without the start."""
+    working = max(seconds - facts.start_seconds, 1e-9)
+    rates = f"{input_bytes / working / 1e6:,.1f} MB/s, {tokens / working:,.0f} tokens/s"
+    engine = " ".join(filter(None, (facts.engine.name, facts.engine.version)))
+    return [
+        f"  seconds        {seconds:>14,.1f}   {facts.start_seconds:.1f} to start; then {rates}",
+        f"  workers        {facts.workers:>14,}   tokenizer engine {engine}",
+    ]
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ismpack.checks import verify
 from ismpack.errors import UNDESIRED, InternalError, RunError, UsageError
 from ismpack.options import ConvertOptions
+from ismpack.pipeline.crew import Crew
+from ismpack.pipeline.engine import choose_engine
 from ismpack.pipeline.identity import finished_dataset, identity, refuse_foreign_files
 from ismpack.pipeline.inputs import input_files, typed_inputs
 from ismpack.pipeline.oddities import repeats
-from ismpack.pipeline.partition import Partition, Tally
 from ismpack.pipeline.plan import Plan, make_plan
-from ismpack.pipeline.publish import ShardFacts, rejected_lines, write_manifest, write_run, write_side_files
-from ismpack.pipeline.report import ConvertReport
-from ismpack.pipeline.toolkit import Toolkit, make_toolkit
-from ismpack.schema import MANIFEST_NAME, shard_name
-from ismpack.shards import Staging, open_staging, repair, write_shard
+from ismpack.pipeline.progress import Clock, OnProgress, Progress
+from ismpack.pipeline.publish import rejected_lines, write_manifest, write_run, write_side_files
+from ismpack.pipeline.report import ConvertReport, RunFacts
+from ismpack.pipeline.tally import ShardFacts, Tally
+from ismpack.pipeline.toolkit import load_setup, make_toolkit
+from ismpack.pipeline.work import Receipt, Task
+from ismpack.schema import MANIFEST_NAME
+from ismpack.shards import Staging, open_staging, repair
 from ismpack.sources import InputFile
 
 _TOLERATED_REJECTS = 10
 """So many bad records never stop a run, whatever their share."""
 
 _HOPELESS_REJECTS = 1_000
-"""So many bad records and no good one, at the end of a partition, end a run: the input is not what it should be."""
+"""So many bad records and no good one, at the end of a partition, end a run: the inputs are not what they should be."""
 
 _SIBLINGS = (".ismpack-tmp", ".ismpack-old", ".rejected.jsonl")
 """What a run may write beside the output directory."""
@@ -40,7 +43,7 @@ def convert(
     *,
     overwrite: bool = False,
     stdin: BinaryIO | None = None,
-    on_progress: Callable[[int], None] = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
     **options: Any,
 ) -> ConvertReport:
     """Convert chat files to a dataset of packed rows.
@@ -50,56 +53,77 @@ def convert(
         output: The dataset's directory; appears only when the dataset is complete.
         overwrite: Replace another dataset that stands there.
         stdin: What `-` reads.
-        on_progress: Called now and then with the number of records read since the last call.
+        on_progress: Called now and then with how far the run is.
         options: Fields of `ConvertOptions`; `tokenizer` is required.
 
     Raises:
         UsageError, InputError, TokenizerError, OutputError: The run is not possible.
         RecordError: The first bad record, with `on_error="stop"`.
-        RunError: Too many records were rejected, or none was left; nothing is published.
+        RunError: Too many records were rejected, none was left, or workers were killed; nothing is published.
     """
-    started = time.perf_counter()
+    clock = Clock()
     settings = ConvertOptions.from_keywords(**options)
     typed = typed_inputs(inputs)
     target = _target(output)
-    with input_files(typed, stdin) as (files, spool):
+    with contextlib.ExitStack() as stack:
+        files, spool = stack.enter_context(input_files(typed, stdin))
         _refuse_overlap(typed, files, target)
         refuse_foreign_files(target, _rejected_beside(target))
         repair(target)
-        toolkit = make_toolkit(settings)
-        plan = make_plan(files, spool, settings.limit)
+        toolkit = make_toolkit(load_setup(settings))
+        crew = stack.enter_context(Crew(toolkit, spool))
+        if not (target / MANIFEST_NAME).exists():
+            crew.expect(files)
+        with clock.apart():
+            plan = make_plan(files, spool, settings.limit)
         done = finished_dataset(target, identity(plan, toolkit), overwrite=overwrite)
         if done is not None:
-            return ConvertReport.of(done, output=str(output), unchanged=True, seconds=time.perf_counter() - started)
+            return ConvertReport.of(done, output=str(output), seconds=clock.seconds)
+        crew.muster(len(plan.partitions))
+        engine = choose_engine(toolkit, plan, crew)
+        crew.prepare(engine.name)
         replaces = _manifest_bytes(target)
-        with open_staging(target) as staging:
-            tally, shards = _write_shards(plan, toolkit, staging, on_progress)
-            _refuse_failed_run(plan, settings, tally, target)
-            write_side_files(staging, plan, toolkit, tally, shards)
-            seconds = time.perf_counter() - started
-            write_run(staging, {"inputs": typed, "output": str(output), "seconds": seconds})
-            manifest = write_manifest(staging, plan, toolkit, tally, shards)
-            _check_own_work(staging)
-            stops = tuple(sorted(tally.inferred_stops))
-            report = ConvertReport.of(
-                manifest, output=str(output), unchanged=False, seconds=seconds, inferred_stops=stops
-            )
-            staging.commit(replaces)
-    _rejected_beside(target).unlink(missing_ok=True)
-    return report
+        staging = stack.enter_context(open_staging(target))
+        stack.callback(crew.dismiss)  # nobody writes there any more when it is cleared
+        clock.end_start()
+        tally, shards = _write_shards(plan, engine.name, crew, staging, on_progress)
+        _refuse_failed_run(plan, settings, tally, target)
+        write_side_files(staging, plan, toolkit, tally, shards)
+        manifest = write_manifest(staging, plan, toolkit, tally, shards)
+        _check_own_work(staging)
+        facts = RunFacts.of(clock, crew.size, engine, tally, settings)
+        write_run(staging, {"inputs": typed, "output": str(output), **facts.to_json()})
+        staging.commit(replaces)
+        _rejected_beside(target).unlink(missing_ok=True)
+        return ConvertReport.of(manifest, output=str(output), seconds=clock.seconds, facts=facts)
 
 
 def _write_shards(
-    plan: Plan, toolkit: Toolkit, staging: Staging, on_progress: Callable[[int], None]
+    plan: Plan, engine: str, crew: Crew, staging: Staging, on_progress: OnProgress
 ) -> tuple[Tally, list[ShardFacts]]:
     """Run every partition; each gives one shard."""
+    tasks = [
+        Task(
+            index=index,
+            chunks=plan.sized(index),
+            seed=plan.seed(index),
+            limit=plan.limit,
+            target=staging.target,
+            engine=engine,
+        )
+        for index in range(len(plan.partitions))
+    ]
+    total = plan.text_bytes
+    receipts: dict[int, Receipt] = {}
+    for receipt in crew.run(tasks, lambda counts: on_progress(Progress.of(counts, total))):
+        receipts[receipt.index] = receipt
+        if _is_hopeless(receipts):
+            break  # the run fails
     tally, shards = Tally(), []
-    for index in range(len(plan.partitions)):
-        made, facts = _write_shard(index, plan, toolkit, staging, on_progress)
-        tally.add(made)
-        shards.append(facts)
-        if not tally.conversations and len(tally.rejected) >= _HOPELESS_REJECTS:
-            break  # chunks of every part of the inputs were read, and none held anything; the run fails
+    for _, receipt in sorted(receipts.items()):
+        tally.add(receipt.tally)
+        shards.append(receipt.shard)
+        staging.files.append(receipt.file)
     tally.warnings["duplicate-conversation"] = repeats(tally.digests)
     for scan in plan.scans:
         scan.refuse_change()
@@ -109,15 +133,12 @@ def _write_shards(
     return tally, shards
 
 
-def _write_shard(
-    index: int, plan: Plan, toolkit: Toolkit, staging: Staging, on_progress: Callable[[int], None]
-) -> tuple[Tally, ShardFacts]:
-    """Run one partition. Its tokens are gone when this returns, before the next one needs their room."""
-    partition = Partition(toolkit, on_progress)
-    packs = partition.run(plan.partitions[index], plan.seed(index), plan.limit)
-    name = shard_name(index)
-    staging.write(name, partial(write_shard, packs=packs, with_columns=toolkit.options.with_columns))
-    return partition.tally, ShardFacts.of(name, packs)
+def _is_hopeless(receipts: Mapping[int, Receipt]) -> bool:
+    """Whether chunks from all over the inputs were read and hold many bad records, and none that is good."""
+    tallies = [receipt.tally for receipt in receipts.values()]
+    return not any(tally.conversations for tally in tallies) and (
+        sum(len(tally.rejected) for tally in tallies) >= _HOPELESS_REJECTS
+    )
 
 
 def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ismpack.options import ConvertOptions
-from ismpack.pipeline.toolkit import make_toolkit, with_default_system
+from ismpack.pipeline.toolkit import load_setup, make_toolkit, with_default_system
 from ismpack.templates.report import PROBES, Subject, TemplateReport, examine
 
 _ANY_DATE = "2024-01-01"
@@ -27,7 +27,7 @@ def check_template(tokenizer: str, **options: Any) -> TemplateReport:
     """
     given = ConvertOptions.from_keywords(tokenizer=tokenizer, **options)
     dated = replace(given, date=given.date or _ANY_DATE, on_rewrite="stitch", loss="all")
-    toolkit = make_toolkit(dated)
+    toolkit = make_toolkit(load_setup(dated))
     subject = Subject(
         toolkit.templates,
         variables={**toolkit.files.variables, **given.template_args},

@@ -1,4 +1,8 @@
-"""Everything that a partition needs besides its bytes, made once from the options."""
+"""Everything that a partition needs besides its bytes, made once from the options.
+
+A `Setup` is what the options name, loaded: plain values, which can be sent to another process. A `Toolkit` is what is
+built from it, in every process anew: compiled templates, and tokenizers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from ismpack.data import Conversation, Json, Message
+from ismpack.data import Conversation, Json, Message, PlainConversation
 from ismpack.errors import Location, TokenizerError
 from ismpack.formats import Format, chosen_format
 from ismpack.manifest import canonical_digest
@@ -18,27 +22,51 @@ from ismpack.tokenization import SampleTokenizer, TokenizerFiles, load_tokenizer
 _TOOL_USE = "tool_use"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Toolkit:
-    """A tokenizer, its template and the rules.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the options name.
 
     Attributes:
         options: The run's options.
-        format: The format that every record is read as; None = find it for each.
         files: The tokenizer.
         templates: Jinja text of the templates in use, by name; `default` is always there.
-        rules: What decides the segments besides the template.
-        tokenizer: Segments to samples.
-        segmenters: Conversations to segments, by the template's name.
     """
 
     options: ConvertOptions
-    format: Format | None
     files: TokenizerFiles
     templates: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolkit:
+    """A template and the rules, ready for use.
+
+    Attributes:
+        setup: What it is made from.
+        format: The format that every record is read as; None = find it for each.
+        rules: What decides the segments besides the template.
+        segmenters: Conversations to segments, by the template's name.
+    """
+
+    setup: Setup
+    format: Format | None
     rules: SegmentRules
-    tokenizer: SampleTokenizer
     segmenters: dict[str, Segmenter]
+
+    @property
+    def options(self) -> ConvertOptions:
+        """The run's options."""
+        return self.setup.options
+
+    @property
+    def files(self) -> TokenizerFiles:
+        """The tokenizer."""
+        return self.setup.files
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """Jinja text of the templates in use, by name."""
+        return self.setup.templates
 
     @property
     def template_digest(self) -> str:
@@ -50,28 +78,46 @@ class Toolkit:
         """Ids of the stop tokens, sorted."""
         return sorted(self.files.control_tokens[content].id for content in self.rules.stop_tokens)
 
-    def segments(self, conversation: Conversation) -> Segmentation:
+    def segments(self, conversation: Conversation | PlainConversation) -> Segmentation:
         """The conversation's segments under its template.
 
         Raises:
             RecordError: See `templates.Segmenter.segment`.
         """
         if self.options.default_system is not None:
-            conversation = with_default_system(conversation, self.options.default_system)
+            conversation = with_default_system(conversation.written_out(), self.options.default_system)
         name = _TOOL_USE if conversation.tools and _TOOL_USE in self.segmenters else "default"
         return self.segmenters[name].segment(conversation)
 
+    def tokenizer(self, engine: str = "hf") -> SampleTokenizer:
+        """What makes samples of segments; building it takes up to a second.
 
-def make_toolkit(options: ConvertOptions) -> Toolkit:
-    """Load the tokenizer and compile its templates.
+        Raises:
+            TokenizerError: `tokenizer-engine-unfit`.
+        """
+        policy = self.options.special_tokens_in_data
+        return SampleTokenizer(self.files, policy, self.rules.written_by_model, engine=engine)
+
+
+def load_setup(options: ConvertOptions) -> Setup:
+    """Read the tokenizer and the templates.
 
     Raises:
-        TokenizerError: The tokenizer, its template or a stop token cannot be used.
+        TokenizerError: The tokenizer or its template cannot be used.
+    """
+    files = load_tokenizer(options.tokenizer)
+    return Setup(options=options, files=files, templates=_templates(options, files))
+
+
+def make_toolkit(setup: Setup) -> Toolkit:
+    """Compile the templates.
+
+    Raises:
+        TokenizerError: A template or a stop token cannot be used.
         UsageError: `bad-option`: there is no such format.
     """
+    options, files, templates = setup.options, setup.files, setup.templates
     chosen = chosen_format(options.format, options.map)
-    files = load_tokenizer(options.tokenizer)
-    templates = _templates(options, files)
     variables: dict[str, Json] = {**files.variables, **options.template_args}
     compiled = {}
     for name, source in templates.items():
@@ -92,12 +138,9 @@ def make_toolkit(options: ConvertOptions) -> Toolkit:
     frames = (frame_tokens(template, dialect, rules) for template, dialect in compiled.values())
     rules = replace(rules, frame_tokens=frozenset().union(*frames))
     return Toolkit(
-        options=options,
+        setup=setup,
         format=chosen,
-        files=files,
-        templates=templates,
         rules=rules,
-        tokenizer=SampleTokenizer(files, options.special_tokens_in_data, rules.written_by_model),
         segmenters={name: Segmenter(template, dialect, rules) for name, (template, dialect) in compiled.items()},
     )
 

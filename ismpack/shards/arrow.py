@@ -5,7 +5,7 @@ The stream format is the one that `datasets.Dataset.from_file` opens, and uncomp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,22 +27,31 @@ def arrow_schema(with_columns: Sequence[str]) -> pa.Schema:
 def write_shard(sink: BinaryIO, packs: PackBatch, with_columns: Sequence[str] = ()) -> None:
     """Write all rows of `packs` to a file opened for writing, `ROWS_PER_BATCH` rows per record batch."""
     schema = arrow_schema(with_columns)
-    columns = {name: getattr(packs, name) for name in COLUMNS}
-    columns |= {name: _DERIVE[name](packs) for name in with_columns}
-    tokens, documents = _offsets(packs.row_tokens), _offsets(packs.row_documents)
     with pa.ipc.new_stream(sink, schema) as writer:
-        # At least one batch, be it empty: `datasets` cannot open a stream of none.
-        for first in range(0, max(len(packs), 1), ROWS_PER_BATCH):
-            rows = slice(first, min(first + ROWS_PER_BATCH, len(packs)) + 1)
-            writer.write_batch(
-                pa.record_batch(
-                    [
-                        _lists(values, (documents if _is_per_document(name) else tokens)[rows], schema.field(name).type)
-                        for name, values in columns.items()
-                    ],
-                    schema=schema,
-                )
-            )
+        for part in _parts(packs):
+            columns = {name: getattr(part, name) for name in COLUMNS}
+            columns |= {name: _DERIVE[name](part) for name in with_columns}
+            lists = [_lists(values, _per_row(name, part), schema.field(name).type) for name, values in columns.items()]
+            writer.write_batch(pa.record_batch(lists, schema=schema))
+
+
+def _parts(packs: PackBatch) -> Iterator[PackBatch]:
+    """`ROWS_PER_BATCH` rows at a time; at least once, be it none, as `datasets` cannot open a stream of no batch."""
+    tokens, documents = _ends(packs.row_tokens), _ends(packs.row_documents)
+    for first in range(0, max(len(packs), 1), ROWS_PER_BATCH):
+        rows = slice(first, min(first + ROWS_PER_BATCH, len(packs)))
+        token = slice(tokens[rows.start], tokens[rows.stop])
+        document = slice(documents[rows.start], documents[rows.stop])
+        yield PackBatch(
+            input_ids=packs.input_ids[token],
+            segment_type_ids=packs.segment_type_ids[token],
+            turn_ids=packs.turn_ids[token],
+            loss_mask=packs.loss_mask[token],
+            seq_lengths=packs.seq_lengths[document],
+            source_ids=packs.source_ids[document],
+            row_tokens=packs.row_tokens[rows],
+            row_documents=packs.row_documents[rows],
+        )
 
 
 def labels(packs: PackBatch) -> npt.NDArray[np.int32]:
@@ -63,17 +72,23 @@ def _assistant_masks(packs: PackBatch) -> npt.NDArray[np.uint8]:
 _DERIVE = {"labels": labels, "position_ids": position_ids, "assistant_masks": _assistant_masks}
 
 
-def _is_per_document(name: str) -> bool:
-    return name not in TOKEN_COLUMNS and name not in DERIVED_COLUMNS
+def _per_row(name: str, packs: PackBatch) -> npt.NDArray[np.int32]:
+    """int32[R]: how many values of a column each row has."""
+    return packs.row_tokens if name in TOKEN_COLUMNS or name in DERIVED_COLUMNS else packs.row_documents
 
 
-def _offsets(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+def _ends(lengths: npt.NDArray[np.int32]) -> list[int]:
+    """Where each row ends, after a 0."""
+    return [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
 
 
-def _lists(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: pa.DataType) -> pa.ListArray:
-    local = (offsets - offsets[0]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(local), pa.array(values[offsets[0] : offsets[-1]]), type=kind)
+def _lists(values: npt.NDArray[Any], lengths: npt.NDArray[np.int32], kind: pa.DataType) -> pa.Array:
+    # From buffers, because `pa.array` imports pandas where that is installed, which takes longer than a small run.
+    offsets = np.array(_ends(lengths), np.int32)
+    if pa.from_numpy_dtype(values.dtype) != kind.value_type:
+        raise TypeError(f"a column of {kind.value_type} was given as {values.dtype}")
+    items = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(values)])
+    return pa.Array.from_buffers(kind, len(lengths), [None, pa.py_buffer(offsets)], children=[items])
 
 
 def _list_of(dtype: str) -> pa.DataType:

@@ -60,6 +60,7 @@ class Staging:
         temporary = path.with_name(f"{path.name}.tmp")
         with _output_errors(self.target / name):
             path.parent.mkdir(exist_ok=True)
+            temporary.unlink(missing_ok=True)  # left by a worker that was killed
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             with os.fdopen(os.open(temporary, flags, PRIVATE_MODE if private else 0o666), "wb") as file:
                 sink = _DigestingFile(file)

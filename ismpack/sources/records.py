@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import BinaryIO, TypeAlias
 
-from ismpack.data import Conversation, Json, Record
+from ismpack.data import Json, PlainConversation, Record
 from ismpack.errors import Location, RecordError
 from ismpack.schema import SOURCE_POSITION_BITS
 from ismpack.sources.chunks import Chunk
@@ -15,12 +15,12 @@ from ismpack.sources.csv_rows import dialect_of, read_rows, record_of
 from ismpack.sources.limits import MAX_RECORD_BYTES, too_long
 from ismpack.sources.lines import Text, read_lines
 from ismpack.sources.members import values
-from ismpack.sources.streams import BLOCK_BYTES, open_stored, part_of
+from ismpack.sources.streams import open_stored, part_of
 from ismpack.sources.strict import decode
 from ismpack.sources.structure import SPACE, elements, split
 from ismpack.sources.tables import read_table
 
-Shortcut: TypeAlias = "Callable[[Sequence[bytes]], Sequence[Conversation | None]]"
+Shortcut: TypeAlias = "Callable[[Sequence[bytes]], Sequence[PlainConversation | None]]"
 """Reads the conversations of plain records straight from their JSON texts; None for any other text."""
 
 _Value: TypeAlias = "dict[str, Json] | RecordError"
@@ -65,7 +65,7 @@ def _read_text(chunk: Chunk, shortcut: Shortcut | None, limit: int) -> Iterator[
     space = {"lines": SPACE, "csv": b""}.get(chunk.container)
     position = chunk.first
     with open_stored(chunk.file, chunk.open_path, stored_bytes=chunk.open_bytes) as stored:
-        stream = io.BufferedReader(stored, BLOCK_BYTES)
+        stream = io.BufferedReader(stored, _BATCH_BYTES)
         for batch in _batches(_texts(chunk, stream, limit)):
             texts = [text if isinstance(text, bytes) else b"" for _, text in batch]
             plain = shortcut(texts) if shortcut else repeat(None)
@@ -88,7 +88,7 @@ class _Place:
         self._file_id = chunk.file.index << SOURCE_POSITION_BITS
 
     def put(
-        self, value: _Value | None, position: int, offset: int | None, conversation: Conversation | None = None
+        self, value: _Value | None, position: int, offset: int | None, conversation: PlainConversation | None = None
     ) -> Record | RecordError:
         if isinstance(value, RecordError):
             return value.at(Location.of(self._path, self._unit, position, offset))

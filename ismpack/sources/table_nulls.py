@@ -7,7 +7,6 @@ array, which makes the whole column invalid, so they have to go before anything 
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as is_type
 
 
@@ -56,6 +55,8 @@ def _dropped(column: pa.Array) -> pa.Array:
         if not members:
             return pa.array([{} if valid else None for valid in column.is_valid().to_pylist()], pa.struct([]))
         return pa.StructArray.from_arrays(members, fields=fields, mask=column.is_null())
+    import pyarrow.compute as pc  # noqa: PLC0415 - every start would pay for it
+
     lengths = pc.fill_null(pc.list_value_length(column), 0)
     offsets = pa.concat_arrays([pa.array([0], lengths.type), pc.cumulative_sum(lengths)])
     made = pa.ListArray if is_type.is_list(type_) else pa.LargeListArray

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as is_type
 
 Change: TypeAlias = "Callable[[pa.DataType], pa.DataType]"
@@ -115,6 +114,8 @@ def _plain(column: pa.Array, type_: pa.DataType) -> pa.Array:
     bare = column.view(bare_type(column.type))
     if _needs_copy(bare.type):
         bare = _copied(bare)
+    import pyarrow.compute as pc  # noqa: PLC0415 - every start would pay for it
+
     options = pc.CastOptions(target_type=_without_json(type_), allow_invalid_utf8=True)  # costs its row, in `TableRows`
     return bare.cast(options=options).view(type_)
 

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ismpack.data import Json
 from ismpack.errors import InputError, Location, RecordError
@@ -25,6 +24,9 @@ from ismpack.sources.limits import shown
 from ismpack.sources.table_nulls import has_null_member, schema_without_null_members, without_null_members
 from ismpack.sources.table_rows import TableRows
 from ismpack.sources.table_types import UnsupportedTypeError, bare_type, nesting, plain_batch, plain_schema
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 TableKind: TypeAlias = Literal["parquet", "arrow"]
 
@@ -126,6 +128,8 @@ def _open(file: InputFile, stored_path: str) -> tuple[pa.Schema, Iterator[pa.Rec
     head = stored.read(len(_ARROW_FILE))
     stored.seek(0)
     if table_kind(head) == "parquet":
+        import pyarrow.parquet as pq  # noqa: PLC0415 - every start would pay for it
+
         parquet = pq.ParquetFile(
             stored, pre_buffer=False, buffer_size=_PAGE_BUFFER_BYTES, page_checksum_verification=True
         )

@@ -62,6 +62,8 @@ class Decisions(Generic[T]):
             guards: If a result is found, the questions on the way and their answers are added here.
         """
         node = self._roots.get(key)
+        if type(node) is _Result:
+            return node.value
         asked = []
         while type(node) is _Question:
             if node.ask is None:

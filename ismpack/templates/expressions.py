@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from ismpack.data import Json
@@ -72,9 +73,11 @@ def compiled_guard(guard: Guard) -> Callable[[Leaves], Any]:
     return _function(_guard_code(guard))
 
 
-def compiled_values(sources: Iterable[Source]) -> Callable[[Leaves], list[str]]:
+def compiled_values(sources: Sequence[Source]) -> Callable[[Leaves], tuple[str, ...]]:
     """A function that gives the text of each source for given leaves."""
-    return _function("[" + ",".join(map(_source_code, sources)) + "]")
+    if len(sources) > 1 and not any(ops for _, ops in sources):
+        return itemgetter(*[leaf for leaf, _ in sources])  # leaves as they are, which is the most common way
+    return _function("(" + "".join([f"{_source_code(source)}," for source in sources]) + ")")
 
 
 def value_of(source: Source, leaves: Leaves) -> Any:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ismpack.data import Conversation, Filled, Segment
+from ismpack.data import Conversation, Filled, Json, PlainConversation, Segment
 from ismpack.errors import InternalError, RecordError
 from ismpack.templates.decisions import Decisions
 from ismpack.templates.dialect import Dialect, template_messages
@@ -73,7 +73,7 @@ class Segmenter:
         """How often each step of the ladder decided."""
         return {"known": self._known, "traced": self._traced, "reference": self._referred}
 
-    def segment(self, conversation: Conversation) -> Segmentation:
+    def segment(self, conversation: Conversation | PlainConversation) -> Segmentation:
         """The query and answer segments of a conversation.
 
         Raises:
@@ -81,22 +81,33 @@ class Segmenter:
                 `--special-tokens-in-data reject`, or if the reference has to decide.
             InternalError: A known way gave something else than the template.
         """
+        if isinstance(conversation, PlainConversation):
+            # Where the template does not read all these roles' content as text, no way has such a key.
+            way = self._ways.find((conversation.roles, None), conversation.texts)
+            if way is not None:
+                return self._known_way(conversation, way, conversation.texts)
+            conversation = conversation.written_out()
         if self._tracer is None:
             return self._by_reference(conversation, ProvenanceLostError("its code cannot be traced"))
         shape = outline(conversation, self.dialect)
         way = self._ways.find(shape[:2], shape.leaves)
-        if way is None:
-            try:
-                way, samples = self._trace_with_room(conversation, shape, self._tracer)
-            except ProvenanceLostError as error:
-                self.lost[str(error)] += 1
-                return self._by_reference(conversation, error)
-        else:
-            samples = way.fill(shape.leaves)
-            way.hits += 1
-            self._known += 1
-            if way.hits == 1 or self._known % _CHECK_EVERY == 0:
-                self._refuse_difference(conversation, way, samples)
+        if way is not None:
+            return self._known_way(conversation, way, shape.leaves)
+        try:
+            way, samples = self._trace_with_room(conversation, shape, self._tracer)
+        except ProvenanceLostError as error:
+            self.lost[str(error)] += 1
+            return self._by_reference(conversation, error)
+        return Segmentation(samples, self._warnings(way, samples), way.inferred_stops, way.answers)
+
+    def _known_way(
+        self, conversation: Conversation | PlainConversation, way: Way, leaves: Sequence[Json]
+    ) -> Segmentation:
+        samples = way.fill(leaves)
+        way.hits += 1
+        self._known += 1
+        if way.hits == 1 or self._known % _CHECK_EVERY == 0:
+            self._refuse_difference(conversation.written_out(), way, samples)
         return Segmentation(samples, self._warnings(way, samples), way.inferred_stops, way.answers)
 
     def _warnings(self, way: Way, samples: Sequence[Filled]) -> tuple[str, ...]:

@@ -27,11 +27,11 @@ class Cast:
     origins: tuple[Origin, ...]
     bare: tuple[range, ...]
     sources: list[Source]
-    _values: Callable[[Leaves], list[str]] | None = None
+    _values: Callable[[Leaves], tuple[str, ...]] | None = None
 
     def first(self, leaves: Leaves) -> Filled:
         """The sample of the conversation that the way was found with."""
-        return Filled(self.skeleton, [value_of(source, leaves) for source in self.sources])
+        return Filled(self.skeleton, tuple([value_of(source, leaves) for source in self.sources]))
 
     def fill(self, leaves: Leaves) -> Filled:
         """The sample of a conversation that takes the way."""

@@ -3,20 +3,22 @@
 A run is the text between two control tokens of a segment. Control tokens are placed by us from the template's text, so
 the engine must never find one in data: every added token is removed, special or not (removing only the special ones
 makes the library renumber the rest). A run in the middle of a conversation must not get the blank that SentencePiece
-tokenizers put before a text's first word, so there are two engines: one as loaded, for a run that opens a conversation,
-and one whose prefix rule is "never".
+tokenizers put before a text's first word, so there are two tokenizers: one as loaded, for a run that opens a
+conversation, and one whose prefix rule is "never". For most tokenizers the two are one.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import tokenizers
+
+from ismpack.tokenization.engines import EncodedTexts, Engine, open_engine
+
+_NULL = msgspec.Raw(b"null")
 
 
 class RunEncoder:
@@ -24,21 +26,27 @@ class RunEncoder:
 
     Args:
         backend_json: The `tokenizers` JSON as loaded, added tokens included.
+        engine: One of `engines.ENGINES`.
+
+    Raises:
+        EngineUnfitError: The engine is not installed, or does not take the tokenizer.
     """
 
-    def __init__(self, backend_json: str) -> None:
-        content: dict[str, Any] = json.loads(backend_json)
-        content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        if content["model"].get("dropout"):  # merges left out by chance would make two runs differ
-            content["model"]["dropout"] = None
-        without_prefix = {key: content[key] and _no_prefix(content[key]) for key in ("pre_tokenizer", "normalizer")}
-        self._opening = _tokenizer(content)
-        has_rule = any(content[key] != step for key, step in without_prefix.items())
-        self._inner = _tokenizer(content | without_prefix) if has_rule else self._opening
+    def __init__(self, backend_json: str, engine: str = "hf") -> None:
+        # The vocabulary is most of the text and stays as it is.
+        content = msgspec.json.decode(backend_json, type=dict[str, msgspec.Raw])
+        content |= {"added_tokens": msgspec.Raw(b"[]"), "post_processor": _NULL, "truncation": _NULL, "padding": _NULL}
+        content["model"] = _without_dropout(content["model"])
+        inner = content | {key: _without_prefix(content[key]) for key in ("pre_tokenizer", "normalizer")}
+        self._inner = open_engine(engine, _text(inner))
+        self._opening = self._inner if inner == content else open_engine(engine, _text(content))
 
-    def encode(
-        self, runs: Sequence[str], opening: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    @property
+    def engine(self) -> Engine:
+        """What encodes; it has a name and a version."""
+        return self._inner
+
+    def encode(self, runs: Sequence[str], opening: npt.NDArray[np.bool_]) -> EncodedTexts:
         """Encode each run on its own.
 
         Args:
@@ -48,24 +56,70 @@ class RunEncoder:
         Returns:
             ids: int32[T], the runs' ids end to end.
             offsets: int64[R + 1], where each run starts, and the end.
+
+        Raises:
+            EngineUnfitError: The engine cannot encode one of them.
         """
-        encodings = self._inner.encode_batch_fast(list(runs), add_special_tokens=False)
-        places = np.flatnonzero(opening).tolist()
-        again = self._opening.encode_batch_fast([runs[i] for i in places], add_special_tokens=False)
-        for i, encoding in zip(places, again, strict=True):
-            encodings[i] = encoding
+        if self._opening is self._inner or not opening.any():
+            return self._inner.encode(runs)
+        is_opening = opening.tolist()
+        inner_ids, inner_offsets = self._inner.encode(
+            [run for run, first in zip(runs, is_opening, strict=True) if not first]
+        )
+        opening_ids, opening_offsets = self._opening.encode(
+            [run for run, first in zip(runs, is_opening, strict=True) if first]
+        )
+        lengths = np.empty(len(runs), np.int64)
+        lengths[~opening] = np.diff(inner_offsets)
+        lengths[opening] = np.diff(opening_offsets)
         offsets = np.zeros(len(runs) + 1, np.int64)
-        np.cumsum([len(encoding) for encoding in encodings], out=offsets[1:])
-        flat = itertools.chain.from_iterable(encoding.ids for encoding in encodings)
-        return np.fromiter(flat, np.int32, count=int(offsets[-1])), offsets
+        np.cumsum(lengths, out=offsets[1:])
+        in_opening = np.repeat(opening, lengths)
+        ids = np.empty(len(in_opening), np.int32)
+        ids[~in_opening] = inner_ids
+        ids[in_opening] = opening_ids
+        return ids, offsets
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        """Encode texts in every way that a run may be encoded, to compare engines.
+
+        Returns:
+            A row for each of the N texts as an inner run; if that makes a difference for this tokenizer, N more rows
+            for them as opening runs.
+        """
+        places = [False] if self._opening is self._inner else [False, True]
+        return self.encode([*texts] * len(places), np.repeat(places, len(texts)))
 
 
-def _tokenizer(content: dict[str, Any]) -> tokenizers.Tokenizer:
-    return tokenizers.Tokenizer.from_str(json.dumps(content, ensure_ascii=False))
+def _text(content: dict[str, msgspec.Raw]) -> str:
+    return msgspec.json.encode(content).decode()
+
+
+def _without_dropout(model: msgspec.Raw) -> msgspec.Raw:
+    """A model that leaves out no merges by chance, which would make two runs differ."""
+    if not msgspec.json.decode(model, type=_Dropout).dropout:
+        return model
+    members = msgspec.json.decode(model, type=dict[str, msgspec.Raw])
+    return msgspec.Raw(msgspec.json.encode(members | {"dropout": _NULL}))
+
+
+class _Dropout(msgspec.Struct):
+    """The one member of a model that matters here."""
+
+    dropout: float | None = None
+
+
+def _without_prefix(step: msgspec.Raw) -> msgspec.Raw:
+    """A normalizer or pre-tokenizer with every rule switched off that adds a blank before the first word.
+
+    One without such a rule is given back as it is.
+    """
+    parsed = msgspec.json.decode(step)
+    changed = parsed and _no_prefix(parsed)
+    return step if changed == parsed else msgspec.Raw(msgspec.json.encode(changed))
 
 
 def _no_prefix(step: dict[str, Any]) -> dict[str, Any] | None:
-    """A normalizer or pre-tokenizer with every rule switched off that adds a blank before the first word."""
     match step:
         case {"type": "Sequence", "normalizers": steps}:
             return {**step, "normalizers": [part for part in map(_no_prefix, steps) if part is not None]}

@@ -2,7 +2,7 @@
 
 "HF" means what `AutoTokenizer.from_pretrained` gives; its backend's JSON is the one that is digested and stored beside
 the shards. A bare tokenizer.json stands for itself. No remote code, no pickle; the network is used only when the user
-names a hub repository.
+names a hub repository. What was loaded once is kept (`cache.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import tokenizers
 
-from ismpack.data import Json
 from ismpack.errors import Location, TokenizerError
+from ismpack.tokenization.cache import file_key, folder_key, hub_key, through_cache
 
 GENERATION_CONFIG = "generation_config.json"
 WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -25,8 +26,6 @@ WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + ""
 
 _MAX_ID = (1 << 24) - 1
 """Tables are as long as the largest id; no vocabulary comes near this."""
-
-_TOKEN_KEYS = ("content", "id", "special", "lstrip", "rstrip", "single_word", "normalized")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +67,7 @@ class TokenizerFiles:
 
     Attributes:
         backend_json: The `tokenizers` JSON of the backend.
+        digest: Hex sha256 of the backend JSON.
         chat_templates: Name -> Jinja text (`default`, perhaps `tool_use`); empty if the tokenizer has none.
         variables: Special tokens as templates see them (`bos_token`, ...).
         control_tokens: Every added token, by content.
@@ -78,18 +78,26 @@ class TokenizerFiles:
     """
 
     backend_json: str
+    digest: str
     chat_templates: Mapping[str, str]
-    variables: Mapping[str, Json]
+    variables: Mapping[str, str]
     control_tokens: Mapping[str, ControlToken]
     eos_ids: tuple[int, ...]
     unknown_id: int | None
     largest_id: int
     generation_config: str | None
 
-    @property
-    def digest(self) -> str:
-        """Hex sha256 of the backend JSON."""
-        return hashlib.sha256(self.backend_json.encode()).hexdigest()
+
+class _Model(msgspec.Struct):
+    unk_token: str | None = None
+    unk_id: int | None = None
+
+
+class _Facts(msgspec.Struct):
+    """What is read of a backend's JSON; its vocabulary, which is nearly all of it, is passed over."""
+
+    model: _Model
+    added_tokens: list[ControlToken]
 
 
 def load_tokenizer(name: str) -> TokenizerFiles:
@@ -100,14 +108,16 @@ def load_tokenizer(name: str) -> TokenizerFiles:
     """
     path = Path(name)
     if path.is_file():
-        return _from_file(path)
+        key = partial(file_key, path, path.parent / GENERATION_CONFIG)
+        return through_cache(key, partial(_from_file, path), TokenizerFiles)
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
         raise TokenizerError(
             f"there is no tokenizer at {name}",
             code="tokenizer-not-found",
             hint="Give a directory with tokenizer.json, the file itself, or a hub name such as org/model.",
         )
-    return _from_pretrained(name)
+    key = partial(folder_key if path.is_dir() else hub_key, name)
+    return through_cache(key, partial(_from_pretrained, name), TokenizerFiles)
 
 
 def _from_file(path: Path) -> TokenizerFiles:
@@ -159,7 +169,7 @@ def _files(
     *,
     generation_config: str | None,
     templates: Mapping[str, str],
-    variables: Mapping[str, Json],
+    variables: Mapping[str, str],
     eos_id: int | None,
 ) -> TokenizerFiles:
     largest = max(backend.get_vocab(with_added_tokens=True).values())
@@ -168,20 +178,17 @@ def _files(
             f"the tokenizer has the token id {largest}, which is no vocabulary", code="tokenizer-invalid"
         )
     backend_json = backend.to_str()
-    content: dict[str, Any] = json.loads(backend_json)
-    model = content["model"]
-    unknown = backend.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
-    control = {
-        token["content"]: ControlToken(**{key: token[key] for key in _TOKEN_KEYS}) for token in content["added_tokens"]
-    }
+    facts = msgspec.json.decode(backend_json, type=_Facts)
+    model = facts.model
     eos = _eos_ids(generation_config) + ([] if eos_id is None else [eos_id])
     return TokenizerFiles(
         backend_json=backend_json,
+        digest=hashlib.sha256(backend_json.encode()).hexdigest(),
         chat_templates=templates,
         variables=variables,
-        control_tokens=control,
+        control_tokens={token.content: token for token in facts.added_tokens},
         eos_ids=tuple(dict.fromkeys(eos)),
-        unknown_id=unknown,
+        unknown_id=backend.token_to_id(model.unk_token) if model.unk_token else model.unk_id,
         largest_id=largest,
         generation_config=generation_config,
     )

@@ -7,18 +7,19 @@ another plan for each choice of empty holes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import groupby
+from operator import add
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ismpack.data import Filled, Skeleton
-from ismpack.tokenization.atoms import Atoms
+from ismpack.tokenization.atoms import Block
 from ismpack.tokenization.encoder import RunEncoder
 from ismpack.tokenization.loader import WHITE_SPACE, ControlToken
-from ismpack.tokenization.plans import Plan, PlanMaker
+from ismpack.tokenization.plans import Plan, PlanMaker, Recipe
 from ismpack.tokenization.runs import Policy, RunCutter, RunTable, any_of
 
 _MAX_KEPT = 2048
@@ -35,7 +36,7 @@ class Planner:
         control_tokens: Every added token.
         cutter: The cutter of whole samples.
         encoder: The encoder of runs.
-        refused_ids: Ids that a run must not become.
+        is_refused: bool[largest id + 1], whether a run must not become this id.
         policy: What the text of a control token in data becomes.
         written_by_model: Control tokens that are tokens in an assistant's data too.
     """
@@ -45,40 +46,41 @@ class Planner:
         control_tokens: Collection[ControlToken],
         cutter: RunCutter,
         encoder: RunEncoder,
-        refused_ids: npt.NDArray[np.int32],
+        is_refused: npt.NDArray[np.bool_],
         policy: Policy,
         written_by_model: Collection[str],
     ) -> None:
-        self._maker = PlanMaker(control_tokens, cutter, encoder, refused_ids)
+        self._maker = PlanMaker(control_tokens, cutter, encoder, is_refused)
         self._never = policy == "control" or any(token.single_word or token.is_blank for token in control_tokens)
-        # One pattern per first character: what begins with a fixed character is found far faster.
+        # One pattern per first character, for texts that have it: looking for a character costs next to nothing.
         by_character = groupby(sorted(written_by_model), key=lambda content: content[:1])
-        self._written = tuple(any_of(contents) for _, contents in by_character)
+        self._written = tuple((character, any_of(contents)) for character, contents in by_character)
         self._plans: dict[_Key, Plan | None] = {}
         self._seen_once: dict[_Key, None] = {}
 
-    def cut(self, sample: Filled, table: RunTable) -> Atoms | None:
+    def cut(self, sample: Filled, table: RunTable) -> Block | None:
         """Append a sample's runs to a table, and return its atoms; None, and no change, if no plan serves it."""
         if self._never:
             return None
-        values = tuple(sample.values)
+        values = sample.values
         empty: tuple[int, ...] = ()
-        if "" in values:
+        if not all(values):
             empty = tuple(hole for hole, value in enumerate(values) if not value)
-            values = tuple(filter(None, values))
+            values = [value for value in values if value]
         plan = self._plan((sample.skeleton, empty))
         if plan is None or _is_stripped(plan, values):
             return None
-        runs = [text % values[start:stop] for text, start, stop in plan.runs]
-        for pattern in self._written:
+        runs = _texts(plan.runs, values) if plan.heads is None else list(map(add, plan.heads, values))
+        for character, pattern in self._written:
             for place in plan.watched:
-                if pattern.search(runs[place]):
+                if character in runs[place] and pattern.search(runs[place]):
                     return None
-        for place, recipes in plan.prefixes.items():
-            table.prefixes[len(table.runs) + place] = [text % values[start:stop] for text, start, stop in recipes]
+        if plan.prefixes:
+            first = len(table.runs)
+            table.prefixes |= {first + place: _texts(recipes, values) for place, recipes in plan.prefixes.items()}
         table.runs += runs
         table.opening += plan.opening
-        return plan.atoms
+        return plan.block
 
     def _plan(self, key: _Key) -> Plan | None:
         if key in self._plans:
@@ -92,8 +94,14 @@ class Planner:
         return plan
 
 
-def _is_stripped(plan: Plan, values: tuple[str, ...]) -> bool:
+def _texts(recipes: Sequence[Recipe], values: Sequence[str]) -> list[str]:
+    return [text % tuple(values[start:stop]) for text, start, stop in recipes]
+
+
+def _is_stripped(plan: Plan, values: Sequence[str]) -> bool:
     """Whether a value has white space where a control token swallows it."""
+    if not (plan.first_guards or plan.last_guards):
+        return False
     return any(values[hole][0] in WHITE_SPACE for hole in plan.first_guards) or any(
         values[hole][-1] in WHITE_SPACE for hole in plan.last_guards
     )

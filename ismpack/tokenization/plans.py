@@ -11,15 +11,15 @@ texts of the other runs.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ismpack.data import Filled, Origin, Skeleton
-from ismpack.tokenization.atoms import Atoms, encode_runs
+from ismpack.data import Filled, Origin, Segment, Skeleton
+from ismpack.tokenization.atoms import Atoms, Block, encode_runs
 from ismpack.tokenization.encoder import RunEncoder
 from ismpack.tokenization.loader import ControlToken
 from ismpack.tokenization.runs import RUN, RunCutter, RunTable
@@ -41,18 +41,22 @@ class Plan:
 
     Attributes:
         runs: The runs that hold data.
+        heads: The text before each run's value, if every run is a text and one value, as nearly all are; else None.
         opening: Whether each stands at text position 0.
         prefixes: Place in `runs` -> the run's text up to each boundary between two types inside it.
         atoms: Those of one sample; template text is ids already.
+        block: The same as bytes.
         first_guards: Holes whose value must not begin with white space: a token before it would swallow that.
         last_guards: Holes whose value must not end with white space.
         watched: Places in `runs` of those with an assistant's data, which must not hold a token that a model writes.
     """
 
     runs: tuple[Recipe, ...]
+    heads: tuple[str, ...] | None
     opening: tuple[bool, ...]
     prefixes: Mapping[int, tuple[Recipe, ...]]
     atoms: Atoms
+    block: Block
     first_guards: tuple[int, ...]
     last_guards: tuple[int, ...]
     watched: tuple[int, ...]
@@ -65,7 +69,7 @@ class PlanMaker:
         control_tokens: Every added token; none is white space, none a single word.
         cutter: The cutter of whole samples, which takes no control token from data other than an assistant's.
         encoder: The encoder of runs.
-        refused_ids: Ids that a run must not become.
+        is_refused: bool[largest id + 1], whether a run must not become this id.
     """
 
     def __init__(
@@ -73,12 +77,13 @@ class PlanMaker:
         control_tokens: Collection[ControlToken],
         cutter: RunCutter,
         encoder: RunEncoder,
-        refused_ids: npt.NDArray[np.int32],
+        is_refused: npt.NDArray[np.bool_],
     ) -> None:
         self._tokens = {token.id: token for token in control_tokens}
         self._cutter = cutter
         self._encoder = encoder
-        self._refused_ids = refused_ids
+        self._is_refused = is_refused
+        self._characters = frozenset().union(*(token.content for token in control_tokens))
 
     def make(self, skeleton: Skeleton, empty: Collection[int]) -> Plan | None:
         """The plan for samples in which the holes `empty` and no others are empty.
@@ -95,15 +100,17 @@ class PlanMaker:
         marked = Filled(skeleton, ["" if k in empty else mark for k in range(len(holes))]).segments()
         table = self._cutter.cut([marked])
         is_open = [mark in text for text in table.runs]
-        atoms = self._spelled_out(Atoms.of(table, marked), table, is_open)
+        atoms = self._atoms(table, is_open, marked)
         if atoms is None:
             return None
         origins = [hole.origin for k, hole in enumerate(holes) if k not in empty]
         first_holes = [0, *accumulate(text.count(mark) for text in table.runs)]
         runs = [run for run, opened in enumerate(is_open) if opened]
         first_guards, last_guards = self._guards(table, runs, first_holes, mark)
+        texts = [table.runs[run] for run in runs]
         return Plan(
-            runs=tuple(_recipe(table.runs[run], mark, first_holes[run]) for run in runs),
+            runs=tuple(_recipe(text, mark, first_holes[run]) for run, text in zip(runs, texts, strict=True)),
+            heads=_heads(texts, mark),
             opening=tuple(table.opening[run] for run in runs),
             prefixes={
                 place: tuple(_recipe(text, mark, first_holes[run]) for text in table.prefixes[run])
@@ -111,6 +118,7 @@ class PlanMaker:
                 if run in table.prefixes
             },
             atoms=atoms,
+            block=atoms.block(),
             first_guards=first_guards,
             last_guards=last_guards,
             watched=tuple(
@@ -122,23 +130,23 @@ class PlanMaker:
 
     def _mark(self, texts: Sequence[str]) -> str:
         """A character that no text and no token has; neither white space nor a letter."""
-        used = set().union(*texts, *(token.content for token in self._tokens.values()))
+        used = self._characters.union(*texts)
         return next(char for char in map(chr, _PRIVATE_USE) if char not in used)
 
-    def _spelled_out(self, atoms: Atoms, table: RunTable, is_open: Sequence[bool]) -> Atoms | None:
-        """The atoms with the ids of the runs that have no hole; None if one of them is refused."""
+    def _atoms(self, table: RunTable, is_open: Sequence[bool], sample: Sequence[Segment]) -> Atoms | None:
+        """A sample's atoms, with the ids of the runs that have no hole; None if one of them is refused."""
         encoded = encode_runs(self._encoder, table.only(run for run, opened in enumerate(is_open) if not opened))
-        if np.isin(encoded.ids, self._refused_ids).any():
+        if self._is_refused[encoded.ids].any():
             return None
-        is_fixed = atoms.ids == RUN
-        is_fixed[is_fixed] = ~np.array(is_open, np.bool_)[table.part_runs()]
-        lengths = np.ones(len(atoms.ids), np.int64)
-        lengths[is_fixed] = encoded.part_lengths
-        ids = np.repeat(atoms.ids, lengths)
-        ids[np.repeat(is_fixed, lengths)] = encoded.ids
-        return replace(
-            atoms, ids=ids, types=np.repeat(atoms.types, lengths), segments=np.repeat(atoms.segments, lengths)
-        )
+        ids = np.array(table.atom_ids, np.int32)
+        is_known = ids == RUN
+        is_known[is_known] = ~np.array(is_open, np.bool_)[table.part_runs()]
+        lengths = np.ones(len(ids), np.int64)
+        lengths[is_known] = encoded.part_lengths
+        ids = np.repeat(ids, lengths)
+        ids[np.repeat(is_known, lengths)] = encoded.ids
+        types = np.repeat(np.array(table.atom_types, np.uint8), lengths)
+        return Atoms.of(ids, types, np.repeat(np.array(table.atom_segments, np.int32), lengths), sample)
 
     def _guards(
         self, table: RunTable, runs: Sequence[int], first_holes: Sequence[int], mark: str
@@ -156,6 +164,12 @@ class PlanMaker:
             if after is not None and after.lstrip and table.runs[run].endswith(mark):
                 last_guards.append(first_holes[run + 1] - 1)
         return tuple(first_guards), tuple(last_guards)
+
+
+def _heads(texts: Sequence[str], mark: str) -> tuple[str, ...] | None:
+    """Texts without the mark that ends them; None if one has another mark, or does not end in it."""
+    is_simple = all(text.find(mark) == len(text) - 1 for text in texts)
+    return tuple(text[:-1] for text in texts) if is_simple else None
 
 
 def _recipe(text: str, mark: str, start: int) -> Recipe:

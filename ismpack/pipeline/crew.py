@@ -1,0 +1,111 @@
+"""Who does the tasks of a run: this process, or several of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ismpack.pipeline.engine import likely_engine
+from ismpack.pipeline.plan import MIN_PARTITION_BYTES
+from ismpack.pipeline.progress import Counts
+from ismpack.pipeline.toolkit import Toolkit
+from ismpack.pipeline.work import Bench, Receipt, Task
+from ismpack.pipeline.workers import Workers
+from ismpack.sources import InputFile
+from ismpack.tokenization import EncodedTexts
+
+
+class Crew:
+    """Does tasks in as many processes as there is work for. To be used in a `with` block.
+
+    Args:
+        toolkit: Tools of this process; other processes make their own.
+        folder: A folder of ours.
+
+    Attributes:
+        size: Processes that do tasks.
+    """
+
+    def __init__(self, toolkit: Toolkit, folder: Path) -> None:
+        self.size = 1
+        self._toolkit = toolkit
+        self._folder = folder
+        self._bench = Bench(toolkit)
+        self._workers: Workers | None = None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dismiss()
+
+    def expect(self, files: Sequence[InputFile]) -> None:
+        """Have processes start now if these inputs make several partitions, as far as one can tell from their sizes."""
+        options = self._toolkit.options
+        likely = sum(Path(file.open_path).stat().st_size for file in files) // MIN_PARTITION_BYTES
+        if options.limit is None and min(options.workers, likely) > 1:
+            self._workers = self._hire(min(options.workers, likely))
+            self._workers.warm_up(likely_engine(self._toolkit))
+
+    def muster(self, partitions: int) -> None:
+        """Have as many processes as there is work for."""
+        self.size = max(1, min(self._toolkit.options.workers, partitions))
+        if self.size == 1:
+            self.dismiss()
+        elif self._workers is None:
+            self._workers = self._hire(self.size)
+        else:
+            self.size = self._workers.count
+
+    def encode(self, engine: str, texts: Sequence[str]) -> Callable[[], EncodedTexts]:
+        """Begin to encode texts with an engine; what is returned waits for the result.
+
+        Raises:
+            TokenizerError: `tokenizer-engine-unfit`, when the result is asked for.
+            RunError: `worker-died`, as above.
+        """
+        if self._workers is not None:
+            return self._workers.encode(engine, texts)
+        return lambda: self._bench.encode(engine, texts)
+
+    def prepare(self, engine: str) -> None:
+        """Have the engine loaded, if it is this process that does the tasks; others load it when they start.
+
+        Raises:
+            TokenizerError: `tokenizer-engine-unfit`.
+        """
+        if self._workers is None:
+            self._bench.tokenizer(engine)
+
+    def run(self, tasks: Sequence[Task], on_counts: Callable[[Counts], None]) -> Iterator[Receipt]:
+        """Do tasks; their receipts come in any order.
+
+        Args:
+            tasks: What to do, by rising index.
+            on_counts: Called now and then with what is done, tasks under way included.
+
+        Raises:
+            RecordError, InputError, OutputError: See `Bench.do`.
+            RunError: `worker-died`.
+        """
+        if self._workers is not None:
+            yield from self._workers.run(tasks, on_counts)
+            return
+        counts = Counts()
+
+        def advance(*done: int) -> None:
+            nonlocal counts
+            counts = counts.plus(Counts(*done))
+            on_counts(counts)
+
+        for task in tasks:
+            yield self._bench.do(task, advance)
+
+    def _hire(self, count: int) -> Workers:
+        return Workers(count, self._toolkit.setup, self._folder)
+
+    def dismiss(self) -> None:
+        """End the other processes; there may be none."""
+        if self._workers is not None:
+            self._workers.end()
+            self._workers = None
