@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ismpack.pipeline.engine import likely_engine
 from ismpack.pipeline.plan import MIN_PARTITION_BYTES
-from ismpack.pipeline.progress import Counts
+from ismpack.pipeline.progress import Clock, Counts
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.pipeline.work import Bench, Receipt, Task
 from ismpack.pipeline.workers import Workers
@@ -21,13 +21,15 @@ class Crew:
     Args:
         toolkit: Tools of this process; other processes make their own.
         folder: A folder of ours.
+        clock: Is told when processes are ready.
 
     Attributes:
         size: Processes that do tasks.
     """
 
-    def __init__(self, toolkit: Toolkit, folder: Path) -> None:
+    def __init__(self, toolkit: Toolkit, folder: Path, clock: Clock) -> None:
         self.size = 1
+        self._clock = clock
         self._toolkit = toolkit
         self._folder = folder
         self._bench = Bench(toolkit)
@@ -45,7 +47,7 @@ class Crew:
         likely = sum(Path(file.open_path).stat().st_size for file in files) // MIN_PARTITION_BYTES
         if options.limit is None and min(options.workers, likely) > 1:
             self._workers = self._hire(min(options.workers, likely))
-            self._workers.warm_up(likely_engine(self._toolkit))
+            self._workers.warm_up(likely_engine(self._toolkit), self._clock.note_ready)
 
     def muster(self, partitions: int) -> None:
         """Have as many processes as there is work for."""

@@ -54,12 +54,12 @@ class Clock:
     """Wall-clock time of a run.
 
     Attributes:
-        start_seconds: What went by before the work on records began, the reading of inputs for the plan left out.
+        start_seconds: When the work on records could have begun if there had been no input to read for the plan.
     """
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self._apart = 0.0
+        self._apart = self._ready = 0.0
         self.start_seconds = 0.0
 
     @property
@@ -74,6 +74,10 @@ class Clock:
         yield
         self._apart += self.seconds - before
 
+    def note_ready(self) -> None:
+        """Something that is done meanwhile, in another process, has come to its end."""
+        self._ready = self.seconds
+
     def end_start(self) -> None:
         """Everything is ready."""
-        self.start_seconds = self.seconds - self._apart
+        self.start_seconds = max(self.seconds - self._apart, min(self._ready, self.seconds))

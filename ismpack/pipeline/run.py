@@ -71,7 +71,7 @@ def convert(
         refuse_foreign_files(target, _rejected_beside(target))
         repair(target)
         toolkit = make_toolkit(load_setup(settings))
-        crew = stack.enter_context(Crew(toolkit, spool))
+        crew = stack.enter_context(Crew(toolkit, spool, clock))
         if not (target / MANIFEST_NAME).exists():
             crew.expect(files)
         with clock.apart():
@@ -87,6 +87,7 @@ def convert(
         stack.callback(crew.dismiss)  # nobody writes there any more when it is cleared
         clock.end_start()
         tally, shards = _write_shards(plan, engine.name, crew, staging, on_progress)
+        crew.dismiss()
         _refuse_failed_run(plan, settings, tally, target)
         write_side_files(staging, plan, toolkit, tally, shards)
         manifest = write_manifest(staging, plan, toolkit, tally, shards)

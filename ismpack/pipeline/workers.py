@@ -64,10 +64,15 @@ class Workers:
         self._shared: _SharedCounts = self._context.RawArray("q", 3 * count)
         self._pool = self._new_pool()
 
-    def warm_up(self, engine: str) -> None:
-        """Have the processes start and build their tools while something else is done here."""
+    def warm_up(self, engine: str, on_ready: Callable[[], None]) -> None:
+        """Have the processes start and build their tools while something else is done here.
+
+        Args:
+            engine: What they load.
+            on_ready: Called each time that one has done so, in another thread.
+        """
         for _ in range(self.count):
-            self._submit(_warm_up, engine)
+            self._submit(_warm_up, engine).add_done_callback(lambda _: on_ready())
 
     def encode(self, engine: str, texts: Sequence[str]) -> Callable[[], EncodedTexts]:
         """Begin to encode texts in one of the processes; what is returned waits for the result.
@@ -266,7 +271,7 @@ def _tools() -> Bench:
 
 def _warm_up(engine: str) -> None:
     with contextlib.suppress(TokenizerError):  # told to whoever uses the engine
-        _tools().tokenizer(engine)
+        _tools().encode(engine, ["An engine puts off some of its loading until its first text."])
 
 
 def _encode(engine: str, texts: Sequence[str]) -> EncodedTexts:
