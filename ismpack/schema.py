@@ -13,6 +13,9 @@ from enum import IntEnum
 FORMAT_VERSION = 1
 IGNORE_INDEX = -100
 
+ROWS_PER_BATCH = 128
+"""Rows of an Arrow record batch; the last one of a shard may have fewer."""
+
 SOURCE_POSITION_BITS = 40
 """`source_ids` = file index << 40 | 0-based position in that file."""
 

@@ -33,9 +33,9 @@ def packs_of(*rows: Sequence[int]) -> PackBatch:
     )
 
 
-def written(packs: PackBatch, with_columns: Sequence[str] = ()) -> bytes:
+def written(*batches: PackBatch, with_columns: Sequence[str] = ()) -> bytes:
     sink = io.BytesIO()
-    write_shard(sink, packs, with_columns)
+    write_shard(sink, batches, with_columns)
     return sink.getvalue()
 
 
@@ -55,29 +55,23 @@ def test_a_row_is_a_list_in_every_column() -> None:
 
 
 def test_derived_columns_start_anew_with_every_document() -> None:
-    table = pa.ipc.open_stream(written(packs_of([2, 1], [3]), [*DERIVED_COLUMNS])).read_all()
+    table = pa.ipc.open_stream(written(packs_of([2, 1], [3]), with_columns=[*DERIVED_COLUMNS])).read_all()
     assert table.select(list(DERIVED_COLUMNS)).to_pylist() == [
         {"labels": [-100, -100, 2], "position_ids": [0, 1, 0], "assistant_masks": [0, 0, 1]},
         {"labels": [-100, -100, 5], "position_ids": [0, 1, 2], "assistant_masks": [0, 0, 1]},
     ]
 
 
-@pytest.mark.parametrize(
-    ("rows", "batches"),
-    [
-        pytest.param(0, [0], id="none at all is one batch of none"),
-        pytest.param(4, [4], id="exactly one"),
-        pytest.param(5, [4, 1], id="one and a row"),
-        pytest.param(8, [4, 4], id="exactly two"),
-    ],
-)
-def test_rows_are_written_batch_by_batch(rows: int, batches: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    packs = packs_of(*[[1 + k % 3] * (1 + k % 2) for k in range(rows)])
-    whole = pa.ipc.open_stream(written(packs, [*DERIVED_COLUMNS])).read_all()
-    monkeypatch.setattr(arrow, "ROWS_PER_BATCH", 4)
-    parts = list(pa.ipc.open_stream(written(packs, [*DERIVED_COLUMNS])))
-    assert [len(part) for part in parts] == batches
-    assert [row for part in parts for row in part.to_pylist()] == whole.to_pylist()
+def test_each_batch_is_a_record_batch() -> None:
+    one, other, none = packs_of([2, 1], [3]), packs_of([1]), packs_of()
+    parts = list(pa.ipc.open_stream(written(one, other, none, with_columns=[*DERIVED_COLUMNS])))
+    assert [len(part) for part in parts] == [2, 1, 0]
+    whole = [
+        row
+        for packs in (one, other)
+        for row in pa.ipc.open_stream(written(packs, with_columns=[*DERIVED_COLUMNS])).read_all().to_pylist()
+    ]
+    assert [row for part in parts for row in part.to_pylist()] == whole
 
 
 def test_the_bytes_are_those_of_arrays_that_arrow_makes_itself() -> None:
@@ -116,7 +110,7 @@ def test_writing_imports_nothing_heavy() -> None:
         "ones, bytes_ = np.ones(1, np.int32), np.ones(1, np.uint8)\n"
         "packs = PackBatch(input_ids=ones, segment_type_ids=bytes_, turn_ids=ones, loss_mask=bytes_, seq_lengths=ones,\n"
         "                  source_ids=ones.astype(np.int64), row_tokens=ones, row_documents=ones)\n"
-        "write_shard(io.BytesIO(), packs, ['labels', 'position_ids', 'assistant_masks'])\n"
+        "write_shard(io.BytesIO(), [packs], ['labels', 'position_ids', 'assistant_masks'])\n"
         "print(sorted({'pandas', 'datasets', 'transformers', 'tokenizers', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

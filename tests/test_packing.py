@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -23,6 +23,12 @@ from ismpack.packing.bins import assign_rows
 
 TOKENS = ("input_ids", "segment_type_ids", "turn_ids", "loss_mask")
 METHODS: tuple[Packing, ...] = get_args(Packing)
+
+
+def joined(batches: Iterable[PackBatch]) -> PackBatch:
+    """Batches of packs end to end; there is at least one."""
+    parts = list(batches)
+    return PackBatch(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in PackBatch.__slots__})
 
 
 def lengths(*values: int) -> np.ndarray:
@@ -97,7 +103,7 @@ def test_of_rows_with_the_same_space_the_one_filled_last_goes_first() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("batches", [[], [batch()], [batch(), batch()]])
 def test_nothing_packs_into_no_row(method: Packing, batches: list[SampleBatch]) -> None:
-    packed = pack(batches, 10, method, seed=1)
+    packed = joined(pack(batches, 10, method, seed=1))
     assert len(packed) == 0
     assert {name: str(getattr(packed, name).dtype) for name in PackBatch.__slots__} == {
         "input_ids": "int32", "segment_type_ids": "uint8", "turn_ids": "int32", "loss_mask": "uint8",
@@ -107,7 +113,7 @@ def test_nothing_packs_into_no_row(method: Packing, batches: list[SampleBatch]) 
 
 def test_turns_count_through_the_row() -> None:
     samples = batch([(1, 1), (2, 1)], [(3, 1)], [(1, 2)])
-    packed = pack([samples], 9, "sequential", seed=1)
+    packed = joined(pack([samples], 9, "sequential", seed=1))
     assert packed.row_tokens.tolist() == [9, 3]
     assert packed.row_documents.tolist() == [2, 1]
     assert packed.seq_lengths.tolist() == [5, 4, 3]
@@ -119,7 +125,7 @@ def test_turns_count_through_the_row() -> None:
 @given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=2), max_size=30))
 def test_every_sample_lies_whole_in_one_row(samples: list[list[tuple[int, int]]]) -> None:
     given_batch = batch(*samples)
-    packed = pack([given_batch], 12, "bfd", seed=3)
+    packed = joined(pack([given_batch], 12, "bfd", seed=3))
     ends = np.cumsum(packed.seq_lengths)
     found = {
         int(source): packed.input_ids[end - length : end].tolist()
@@ -135,7 +141,7 @@ def test_every_sample_lies_whole_in_one_row(samples: list[list[tuple[int, int]]]
 
 def test_rows_are_shuffled_by_the_seed_and_documents_of_a_row_stay_in_input_order() -> None:
     samples = batch(*[[(1, n)] for n in (8, 7, 6, 5, 4, 1)])
-    first, again, other = (pack([samples], 9, "bfd", seed=seed) for seed in (1, 1, 5))
+    first, again, other = (joined(pack([samples], 9, "bfd", seed=seed)) for seed in (1, 1, 5))
     assert first.row_tokens.tolist() == again.row_tokens.tolist()
     assert first.row_tokens.tolist() != other.row_tokens.tolist()
     assert sorted(first.row_tokens.tolist()) == sorted(other.row_tokens.tolist()) == [5, 6, 8, 9, 9]
@@ -178,30 +184,27 @@ CHATS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, ma
     st.lists(st.lists(CHATS, max_size=9), max_size=4), st.sampled_from(METHODS), st.integers(0, 2), st.integers(1, 30)
 )
 def test_rows_are_what_laying_out_one_document_after_another_gives(
-    chats: list[list[list[tuple[int, int]]]], method: Packing, seed: int, block: int
+    chats: list[list[list[tuple[int, int]]]], method: Packing, seed: int, rows: int
 ) -> None:
     batches = [batch(*samples) for samples in chats]
     expected = one_document_after_another(batches, 12, method, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_module, "_BLOCK_TOKENS", block)
-        packed = pack(batches, 12, method, seed)
+        patch.setattr(rows_module, "ROWS_PER_BATCH", rows)
+        packed = joined(pack(batches, 12, method, seed))
     assert {name: getattr(packed, name).tolist() for name in PackBatch.__slots__} == expected
 
 
-def test_packing_takes_the_batches_and_holds_few_tokens_twice() -> None:
+def test_rows_come_in_batches_and_no_more_than_one_is_held_besides_the_samples() -> None:
     batches = [batch(*[[(100, 400)]] * 500) for _ in range(8)]
     size = sum(getattr(one, name).nbytes for one in batches for name in TOKENS)
     tracemalloc.start()
     try:
-        # Made anew, so that their memory is traced and nobody else holds them.
-        mine = [SampleBatch(**{name: getattr(one, name).copy() for name in SampleBatch.__slots__}) for one in batches]
-        packed = pack(mine, 5000, "bfd", seed=1)
+        sizes = [(len(packs), len(packs.input_ids)) for packs in pack(batches, 5000, "bfd", seed=1)]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert mine == []
-    assert len(packed.input_ids) == 2_000_000
-    assert 1.3 < peak / size < 1.6
+    assert sizes == [(128, 640_000), (128, 640_000), (128, 640_000), (16, 80_000)]
+    assert peak < size
 
 
 def test_turns_keeps_the_leading_whole_turns_that_fit() -> None:

@@ -50,8 +50,8 @@ def pack(count: int, capacity: int) -> Outcome:
         source_ids=np.arange(count, dtype=np.int64),
     )
     begin = perf_counter()
-    packs = pack_rows(batch, capacity, "bfd", 0)
-    return _outcome(perf_counter() - begin, lengths, len(packs), capacity)
+    rows = sum(len(packs) for packs in pack_rows([batch], capacity, "bfd", 0))
+    return _outcome(perf_counter() - begin, lengths, rows, capacity)
 
 
 def pack_with_trl(count: int, capacity: int, *, together: bool) -> Outcome:

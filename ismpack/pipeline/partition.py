@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -61,7 +61,7 @@ class Partition:
         self._batches: list[SampleBatch] = []
         self.tally = Tally()
 
-    def run(self, chunks: Sequence[Sized], seed: int, limit: int | None = None) -> PackBatch:
+    def run(self, chunks: Sequence[Sized], seed: int, limit: int | None = None) -> Iterator[PackBatch]:
         """Read the chunks, convert every record, and pack what came of it.
 
         Args:

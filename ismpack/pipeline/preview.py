@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ismpack.data import Conversation, Pack, PackBatch, Record, SampleBatch
+from ismpack.data import Conversation, Pack, Record, SampleBatch
 from ismpack.errors import RecordError, UsageError
 from ismpack.formats import TREE_KEY, gather_trees, tree_message
 from ismpack.options import ConvertOptions
@@ -132,7 +132,7 @@ def _samples(conversation: Conversation, toolkit: Toolkit, source_id: int) -> tu
 
 
 def _one_row(batch: SampleBatch) -> Pack:
-    packed: PackBatch = pack([batch], int(batch.lengths.sum()), "sequential", seed=0)
+    packed = next(pack([batch], int(batch.lengths.sum()), "sequential", seed=0))
     return Pack(
         input_ids=packed.input_ids,
         segment_type_ids=packed.segment_type_ids,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,18 +56,40 @@ class Tally:
         self.lengths += other.lengths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ShardFacts:
-    """What the totals need to know of one shard."""
+    """What the totals need to know of one shard.
 
-    entry: ShardEntry
-    turns: int
-    loss_tokens: int
-    triplet_tokens: int
+    Attributes:
+        name: Its file.
+        rows: Rows in it.
+        documents: Samples in it.
+        tokens: Tokens in it.
+        turns: Turns in it.
+        loss_tokens: Targets in it.
+        triplet_tokens: Tokens that it would have with one row per turn.
+    """
 
-    @classmethod
-    def of(cls, name: str, packs: PackBatch) -> ShardFacts:
-        """Count one shard's packs."""
+    name: str
+    rows: int = 0
+    documents: int = 0
+    tokens: int = 0
+    turns: int = 0
+    loss_tokens: int = 0
+    triplet_tokens: int = 0
+
+    @property
+    def entry(self) -> ShardEntry:
+        """The shard as the manifest lists it."""
+        return ShardEntry(name=self.name, rows=self.rows, documents=self.documents, tokens=self.tokens)
+
+    def count(self, batches: Iterable[PackBatch]) -> Iterator[PackBatch]:
+        """Count packs as they go by."""
+        for packs in batches:
+            self._add(packs)
+            yield packs
+
+    def _add(self, packs: PackBatch) -> None:
         ends = np.cumsum(packs.seq_lengths, dtype=np.int64)
         # The last token of every turn: documents begin a turn too, and rows begin with a document.
         is_last = np.ones(len(packs.turn_ids), np.bool_)
@@ -74,9 +97,9 @@ class ShardFacts:
         is_last[ends - 1] = True
         last = np.flatnonzero(is_last)
         starts = (ends - packs.seq_lengths)[np.searchsorted(ends, last, side="right")]
-        return cls(
-            entry=ShardEntry(name=name, rows=len(packs), documents=len(packs.seq_lengths), tokens=len(packs.input_ids)),
-            turns=len(last),
-            loss_tokens=int(np.count_nonzero(packs.loss_mask)),
-            triplet_tokens=int((last + 1 - starts).sum()),
-        )
+        self.rows += len(packs)
+        self.documents += len(packs.seq_lengths)
+        self.tokens += len(packs.input_ids)
+        self.turns += len(last)
+        self.loss_tokens += int(np.count_nonzero(packs.loss_mask))
+        self.triplet_tokens += int((last + 1 - starts).sum())

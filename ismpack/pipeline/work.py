@@ -106,12 +106,12 @@ class Bench:
             InputError, OutputError: An input changed, or the shard cannot be written.
         """
         partition = Partition(self._toolkit, self.tokenizer(task.engine), advance)
+        facts = ShardFacts(name=shard_name(task.index))
         with _rare_collection():
-            packs = partition.run(task.chunks, task.seed, task.limit)
-        name = shard_name(task.index)
-        put = partial(write_shard, packs=packs, with_columns=self._toolkit.options.with_columns)
-        file = Staging(task.target).write(name, put)
-        return Receipt(index=task.index, tally=partition.tally, file=file, shard=ShardFacts.of(name, packs))
+            packs = facts.count(partition.run(task.chunks, task.seed, task.limit))
+            put = partial(write_shard, batches=packs, with_columns=self._toolkit.options.with_columns)
+            file = Staging(task.target).write(facts.name, put)
+        return Receipt(index=task.index, tally=partition.tally, file=file, shard=facts)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ The stream format is the one that `datasets.Dataset.from_file` opens, and uncomp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,8 +15,6 @@ import pyarrow as pa
 from ismpack.data import PackBatch
 from ismpack.schema import COLUMNS, DERIVED_COLUMNS, IGNORE_INDEX, TOKEN_COLUMNS
 
-ROWS_PER_BATCH = 128
-
 
 def arrow_schema(with_columns: Sequence[str]) -> pa.Schema:
     """The stored columns in the order of `schema.COLUMNS`, then the derived ones asked for."""
@@ -24,34 +22,18 @@ def arrow_schema(with_columns: Sequence[str]) -> pa.Schema:
     return pa.schema([pa.field(name, _list_of(dtype), nullable=False) for name, dtype in types.items()])
 
 
-def write_shard(sink: BinaryIO, packs: PackBatch, with_columns: Sequence[str] = ()) -> None:
-    """Write all rows of `packs` to a file opened for writing, `ROWS_PER_BATCH` rows per record batch."""
+def write_shard(sink: BinaryIO, batches: Iterable[PackBatch], with_columns: Sequence[str] = ()) -> None:
+    """Write packs to a file opened for writing, each batch as one record batch.
+
+    There must be a batch, be it of no row: `datasets` cannot open a stream of none.
+    """
     schema = arrow_schema(with_columns)
     with pa.ipc.new_stream(sink, schema) as writer:
-        for part in _parts(packs):
-            columns = {name: getattr(part, name) for name in COLUMNS}
-            columns |= {name: _DERIVE[name](part) for name in with_columns}
-            lists = [_lists(values, _per_row(name, part), schema.field(name).type) for name, values in columns.items()]
+        for packs in batches:
+            columns = {name: getattr(packs, name) for name in COLUMNS}
+            columns |= {name: _DERIVE[name](packs) for name in with_columns}
+            lists = [_lists(values, _per_row(name, packs), schema.field(name).type) for name, values in columns.items()]
             writer.write_batch(pa.record_batch(lists, schema=schema))
-
-
-def _parts(packs: PackBatch) -> Iterator[PackBatch]:
-    """`ROWS_PER_BATCH` rows at a time; at least once, be it none, as `datasets` cannot open a stream of no batch."""
-    tokens, documents = _ends(packs.row_tokens), _ends(packs.row_documents)
-    for first in range(0, max(len(packs), 1), ROWS_PER_BATCH):
-        rows = slice(first, min(first + ROWS_PER_BATCH, len(packs)))
-        token = slice(tokens[rows.start], tokens[rows.stop])
-        document = slice(documents[rows.start], documents[rows.stop])
-        yield PackBatch(
-            input_ids=packs.input_ids[token],
-            segment_type_ids=packs.segment_type_ids[token],
-            turn_ids=packs.turn_ids[token],
-            loss_mask=packs.loss_mask[token],
-            seq_lengths=packs.seq_lengths[document],
-            source_ids=packs.source_ids[document],
-            row_tokens=packs.row_tokens[rows],
-            row_documents=packs.row_documents[rows],
-        )
 
 
 def labels(packs: PackBatch) -> npt.NDArray[np.int32]:
@@ -77,14 +59,9 @@ def _per_row(name: str, packs: PackBatch) -> npt.NDArray[np.int32]:
     return packs.row_tokens if name in TOKEN_COLUMNS or name in DERIVED_COLUMNS else packs.row_documents
 
 
-def _ends(lengths: npt.NDArray[np.int32]) -> list[int]:
-    """Where each row ends, after a 0."""
-    return [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
-
-
 def _lists(values: npt.NDArray[Any], lengths: npt.NDArray[np.int32], kind: pa.DataType) -> pa.Array:
     # From buffers, because `pa.array` imports pandas where that is installed, which takes longer than a small run.
-    offsets = np.array(_ends(lengths), np.int32)
+    offsets = np.array([0, *np.cumsum(lengths).tolist()], np.int32)
     if pa.from_numpy_dtype(values.dtype) != kind.value_type:
         raise TypeError(f"a column of {kind.value_type} was given as {values.dtype}")
     items = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(values)])
