@@ -9,10 +9,13 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 ROOT = Path(__file__).parent.parent
 
@@ -203,12 +206,13 @@ def test_colour_follows_the_option_and_the_environment(folder: Path) -> None:
     assert "\x1b[" not in run(*arguments, cwd=folder, FORCE_COLOR="1", NO_COLOR="1").stdout
 
 
-def test_a_terminal_gets_colour(folder: Path) -> None:
-    convert(folder)
+def in_terminal(folder: Path, *arguments: str, columns: int = 100) -> str:
+    """What a command shows in a terminal of so many columns; it must succeed."""
     master, slave = pty.openpty()
-    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    termios.tcsetwinsize(slave, (40, columns))
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "ismpack", "inspect", "out", "--document", "0"],
+        [sys.executable, "-m", "ismpack", *arguments],
         cwd=folder, stdout=slave, stderr=slave, env={**environment, "TERM": "xterm"},
     )  # fmt: skip
     os.close(slave)
@@ -223,7 +227,49 @@ def test_a_terminal_gets_colour(folder: Path) -> None:
         shown += block
     os.close(master)
     assert process.wait() == 0
-    assert b"\x1b[" in shown
+    return shown.decode()
+
+
+def test_a_terminal_gets_colour(folder: Path) -> None:
+    convert(folder)
+    assert "\x1b[" in in_terminal(folder, "inspect", "out", "--document", "0")
+
+
+@pytest.mark.parametrize("columns", [100, 40])
+def test_a_terminal_gets_a_bar_of_bytes_that_goes_when_it_is_full(folder: Path, columns: int) -> None:
+    shown = in_terminal(folder, "convert", *CHAT, "-o", "out", columns=columns)
+    bar, _, rest = shown.partition("out: written")
+    assert bar.startswith("\rconverting: 0.00B [00:00, ?B/s]")
+    assert bar.endswith("\r" + " " * (columns - 1) + "\r") or bar.rstrip(" ").endswith("\r")
+    assert max(map(len, re.split(r"[\r\n]+", bar))) <= columns
+    assert "converting" not in rest
+
+
+@pytest.mark.parametrize("options", [["--workers", "0"], ["--workers", "1025"]])
+def test_a_number_of_workers_that_makes_no_sense_is_a_bad_option(folder: Path, options: list[str]) -> None:
+    done = convert(folder, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error[bad-option]: --workers ")
+
+
+def test_an_engine_that_does_not_take_the_tokenizer_is_refused_if_it_was_named(folder: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordPiece({"[UNK]": 0, "a": 1, "<|im_end|>": 2}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    template = "{% for m in messages %}{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}"
+    (tmp_path / "t.jinja").write_text(template + "{% if add_generation_prompt %}assistant {% endif %}")
+    arguments = ["convert", CHAT[0], "-t", "tokenizer.json", "--chat-template", "t.jinja", "--allow-unterminated"]
+    done = run(*arguments, "-o", "out", "--tokenizer-engine", "fastokens", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error[tokenizer-engine-unfit]: fastokens does not take this tokenizer: ")
+    assert "hint: Leave out --tokenizer-engine" in done.stderr
+
+
+def test_every_engine_gives_the_same_dataset(folder: Path) -> None:
+    for engine in ("hf", "fastokens"):
+        done = run("convert", *CHAT, "-o", engine, "--tokenizer-engine", engine, cwd=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads((folder / engine / "run.json").read_text())["engine"]["name"] == engine
+    assert (folder / "hf/manifest.json").read_bytes() == (folder / "fastokens/manifest.json").read_bytes()
 
 
 def test_a_reader_that_leaves_ends_the_command_with_141_and_no_noise(folder: Path) -> None:
