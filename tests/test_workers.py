@@ -21,8 +21,14 @@ from test_convert import tree_digest
 
 import ismpack
 from ismpack.errors import CODES, InputError, InternalError, IsmpackError, Location, RecordError, RunError
+from ismpack.options import ConvertOptions
 from ismpack.pipeline import Progress
+from ismpack.pipeline.inputs import input_files
+from ismpack.pipeline.plan import make_plan
 from ismpack.pipeline.progress import Counts
+from ismpack.pipeline.toolkit import load_setup, make_toolkit
+from ismpack.pipeline.work import Task
+from ismpack.pipeline.workers import Workers
 
 CHATS = 600
 PARTITIONS = 8
@@ -87,6 +93,30 @@ def test_the_work_of_a_killed_worker_is_done_again(chats: str, tmp_path: Path, s
     assert killed == 1
     assert report.totals.conversations == CHATS
     assert tree_digest(tmp_path / "two") == tree_digest(tmp_path / "one")
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_workers_that_were_killed_while_they_had_nothing_to_do_are_replaced(
+    chats: str, tmp_path: Path, sample_tokenizer: str
+) -> None:
+    report = ismpack.convert(chats, tmp_path / "a", tokenizer=sample_tokenizer, workers=2)
+    toolkit = make_toolkit(load_setup(ConvertOptions(tokenizer=sample_tokenizer)))
+    workers = Workers(2, toolkit.setup, tmp_path)
+    try:
+        workers.encode("hf", ["Hello."])()
+        wait_until(lambda: kill_workers(count=100) == 0)
+        (tmp_path / "b.ismpack-tmp").mkdir()
+        with input_files([chats], None) as (files, spool):
+            plan = make_plan(files, spool)
+            tasks = [
+                Task(index=i, chunks=plan.sized(i), seed=plan.seed(i), limit=None, target=tmp_path / "b", engine="hf")
+                for i in range(2)
+            ]
+            receipts = list(workers.run(tasks, lambda _: None))
+    finally:
+        workers.end()
+    assert sorted(receipt.index for receipt in receipts) == [0, 1]
+    assert sum(receipt.shard.tokens for receipt in receipts) < report.totals.tokens
 
 
 @contextlib.contextmanager

@@ -71,8 +71,9 @@ class Workers:
             engine: What they load.
             on_ready: Called each time that one has done so, in another thread.
         """
-        for _ in range(self.count):
-            self._submit(_warm_up, engine).add_done_callback(lambda _: on_ready())
+        with contextlib.suppress(BrokenProcessPool):  # seen again by what comes next
+            for _ in range(self.count):
+                self._submit(_warm_up, engine).add_done_callback(lambda _: on_ready())
 
     def encode(self, engine: str, texts: Sequence[str]) -> Callable[[], EncodedTexts]:
         """Begin to encode texts in one of the processes; what is returned waits for the result.
@@ -81,16 +82,18 @@ class Workers:
             TokenizerError: `tokenizer-engine-unfit`, when the result is asked for.
             RunError: `worker-died`, as above.
         """
-        first = self._submit(_encode, engine, texts)
+        under_way: Future[EncodedTexts] | None = None
+        with contextlib.suppress(BrokenProcessPool):  # seen again below
+            under_way = self._submit(_encode, engine, texts)
 
         def wait_for_it() -> EncodedTexts:
-            future = first
+            future = under_way
             for _ in range(_DEATHS_MOST):
                 try:
-                    return future.result()
+                    return (future or self._submit(_encode, engine, texts)).result()
                 except BrokenProcessPool:
                     self._replace_pool()
-                    future = self._submit(_encode, engine, texts)
+                    future = None
             raise _died("loaded the tokenizer")
 
         return wait_for_it
@@ -114,41 +117,35 @@ class Workers:
             for task in lost:
                 if log.deaths[task.index] >= _DEATHS_MOST:
                     raise _died(f"converted {task}")
-            if lost:
-                self._replace_pool()
             if log.failures:
                 raise log.failures[min(log.failures)]
 
     def _attempt(
         self, tasks: Sequence[Task], width: int, log: _Log, on_counts: Callable[[Counts], None]
     ) -> Generator[Receipt, None, list[Task]]:
-        """Do tasks, `width` at a time; returns those that were under way when the pool broke."""
+        """Do tasks, `width` at a time; if the pool breaks, replace it and return those that were under way."""
         rest = iter(tasks)
-        under_way: dict[Future[Receipt], tuple[Task, int]] = {}
+        places: dict[int, Task] = {}  # a place for each that is under way, or about to be
+        futures: dict[Future[Receipt], int] = {}
         try:
             while True:
-                for place in sorted(set(range(width)).difference(place for _, place in under_way.values())):
+                for place in sorted(set(range(width)) - places.keys()):
                     task = None if log.failures else next(rest, None)
                     if task is not None:
+                        places[place] = task
                         self._shared[3 * place : 3 * place + 3] = Counts()
-                        under_way[self._submit(_do, task, place)] = (task, place)
-                if not under_way:
+                        futures[self._submit(_do, task, place)] = place
+                if not places:
                     return []
-                for future in wait(under_way, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
-                    task = under_way[future][0]
-                    try:
-                        receipt = future.result()
-                    except BrokenProcessPool:
-                        raise
-                    except Exception as error:  # whatever it is, it is raised by `run`
-                        log.failures[task.index] = error
-                    else:
-                        log.finish(task, receipt)
+                for future in wait(futures, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
+                    receipt = log.outcome(places[futures[future]], future)
+                    del places[futures.pop(future)]
+                    if receipt is not None:
                         yield receipt
-                    del under_way[future]
-                on_counts(log.done.plus(*(self._look(place) for _, place in under_way.values())))
+                on_counts(log.done.plus(*map(self._look, places)))
         except BrokenProcessPool:
-            return [task for task, _ in under_way.values()]
+            self._replace_pool()
+            return list(places.values())
 
     def _submit(self, function: Callable[..., _T], *arguments: object) -> Future[_T]:
         with _held_signals():  # the first submission starts the processes
@@ -180,10 +177,23 @@ class _Log:
     deaths: Counter[int] = field(default_factory=Counter)
     failures: dict[int, Exception] = field(default_factory=dict)
 
-    def finish(self, task: Task, receipt: Receipt) -> None:
+    def outcome(self, task: Task, future: Future[Receipt]) -> Receipt | None:
+        """The receipt of a task; None if it failed.
+
+        Raises:
+            BrokenProcessPool: The task was lost.
+        """
+        try:
+            receipt = future.result()
+        except BrokenProcessPool:
+            raise
+        except Exception as error:  # whatever it is, `run` raises it
+            self.failures[task.index] = error
+            return None
         self.finished.add(task.index)
         read = sum(size for _, size in task.chunks)
-        self.done = self.done.plus(Counts(read, receipt.tally.conversations, receipt.shard.entry.tokens))
+        self.done = self.done.plus(Counts(read, receipt.tally.conversations, receipt.shard.tokens))
+        return receipt
 
 
 class _Context(SpawnContext):
