@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,34 @@ def test_both_ways_agree(records: list[dict[str, Json]]) -> None:
     texts = [written(record) for record in records]
     for text, found in zip(texts, plain_conversations(texts), strict=True):
         assert agree(text, found)
+
+
+LISTS: dict[str, list[Json]] = {
+    "messages": [*MESSAGES, {"role": "user", "content": "More?"}],
+    "conversations": [*TURNS, {"from": "human", "value": "More?"}],
+}
+
+
+@pytest.mark.parametrize("listed", LISTS)
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_who_speaks_last_beside_two_odd_keys_is_no_matter(listed: str, length: int) -> None:
+    keys = sorted({key for known in FORMATS if listed in known.keys for key in (*known.optional, *known.without)})
+    values: list[Json] = ["", None, [], "Hi"]
+    records: list[dict[str, Json]] = [
+        {listed: LISTS[listed][:length], key: value, other: another}
+        for key, other in combinations(keys, 2)
+        for value in values
+        for another in values
+    ]
+    texts = [written(record) for record in records]
+    wrong = [text for text, found in zip(texts, plain_conversations(texts), strict=True) if not agree(text, found)]
+    assert wrong == []
+    assert len(records) > 1000
+
+
+def test_an_empty_preferred_answer_is_refused_after_a_question_too() -> None:
+    record: dict[str, Json] = {"messages": LISTS["messages"], "chosen": "", "rejected": []}
+    with pytest.raises(RecordError) as caught:
+        to_conversation(record)
+    assert (caught.value.code, caught.value.json_path) == ("empty-answer", "$.chosen.content")
+    assert read(record) is None

@@ -1,8 +1,9 @@
 """The short way for the other records that files are full of: a list of plain messages, or texts, beside other keys.
 
 What such a record is read as depends on which keys it has and on the kinds of their values, not on what its texts say,
-unless one could be a list, or a whole conversation, written as text. So the general way is asked once for each form: it
-reads a record of this form that has a mark for each text, and where the marks end up says how to read all the others.
+unless one could be a list, or a whole conversation, written as text; nor on who speaks last in a list, which is tried.
+So the general way is asked once for each form: it reads a record of this form that has a mark for each text, and where
+the marks end up says how to read all the others.
 
 Only formats of which this is known take part. Tests try each of them on all that formats look for in texts.
 """
@@ -18,8 +19,9 @@ from types import NoneType
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import structs
 
-from ismpack.data import ROLES, Json, PlainConversation, Role
+from ismpack.data import ROLES, Conversation, Json, PlainConversation, Role
 from ismpack.errors import RecordError
 from ismpack.formats.chat.message_lists import MESSAGE_LISTS
 from ismpack.formats.chat.openai import MESSAGES
@@ -38,7 +40,7 @@ FORM_FORMATS = frozenset(
 """Names of the formats whose texts become messages whatever they say."""
 
 _ALWAYS_READ = (*MEDIA_KEYS, "toolConfig")
-"""Keys that every format looks at and none declares."""
+"""Keys that every format looks at, whether it declares them or not."""
 
 _KNOWN = frozenset(key for known in FORMATS for key in (*known.keys, *known.without, *known.optional, *_ALWAYS_READ))
 
@@ -207,6 +209,8 @@ def _learned(known: Format, probe: dict[str, Json], marks: Mapping[str, str], li
     if listed is not None:
         if (roles[-2:], texts[-2:]) != (["user", "assistant"], [_ASKED, _ANSWERED]):
             return None
+        if not _takes_any_ending(known, probe, listed, conversation):
+            return None
         del roles[-2:], texts[-2:]
     decisive = {*known.optional, *_ALWAYS_READ}
     if any(key in decisive and mark not in "".join(texts) for mark, key in marks.items()):
@@ -218,6 +222,16 @@ def _learned(known: Format, probe: dict[str, Json], marks: Mapping[str, str], li
         texts=tuple([_maker(text, marks) for text in texts]),
         listed=listed,
     )
+
+
+def _takes_any_ending(known: Format, probe: dict[str, Json], listed: str, conversation: Conversation) -> bool:
+    """Whether a list that ends with a question is read as one that ends with an answer: nothing is put at its end."""
+    items = probe[listed]
+    try:
+        shorter = known.parse({**probe, listed: items[:-1] if isinstance(items, list) else items})
+    except RecordError:
+        return False
+    return shorter == structs.replace(conversation, messages=conversation.messages[:-1])
 
 
 def _maker(text: str, marks: Mapping[str, str]) -> Callable[[dict[str, Any]], str]:
