@@ -66,8 +66,7 @@ class ConvertOptions:
         on_error: Skip bad records or stop at the first.
         max_rejected: Share of records that may be rejected, 0 to 1.
         with_columns: Derived columns to store as well.
-        workers: Processes that convert partitions. More than one needs the usual `if __name__ == "__main__":` of
-            programs that start processes.
+        workers: Processes that convert partitions; a daemonic process, which may not start others, does all itself.
         tokenizer_engine: What encodes text; `auto` takes the fastest that is installed and gives the ids of `hf`.
 
     Raises:

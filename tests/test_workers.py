@@ -40,7 +40,6 @@ def small_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ismpack.pipeline.plan.CHUNK_BYTES", 2_000)
     monkeypatch.setattr("ismpack.pipeline.plan.MIN_PARTITION_BYTES", 16_000)
     monkeypatch.setattr("ismpack.pipeline.plan.MAX_PARTITION_BYTES", 16_000)
-    monkeypatch.setattr("ismpack.pipeline.crew.MIN_PARTITION_BYTES", 16_000)
 
 
 @pytest.fixture
@@ -109,8 +108,8 @@ def test_workers_that_were_killed_while_they_had_nothing_to_do_are_replaced(
         with input_files([chats], None) as (files, spool):
             plan = make_plan(files, spool)
             tasks = [
-                Task(index=i, chunks=plan.sized(i), seed=plan.seed(i), limit=None, target=tmp_path / "b", engine="hf")
-                for i in range(2)
+                Task(index=i, chunks=chunks, seed=plan.seed(i), limit=None, target=tmp_path / "b", engine="hf")
+                for i, chunks in enumerate(list(plan.sized_partitions())[:2])
             ]
             receipts = list(workers.run(tasks, lambda _: None))
     finally:
@@ -195,13 +194,82 @@ def test_progress_rises_to_all_there_is(chats: str, tmp_path: Path, sample_token
 
 SCRIPT = """
 import sys
-import ismpack.pipeline.crew, ismpack.pipeline.plan as plan
+import ismpack.pipeline.plan as plan
 from ismpack.cli import main
 plan.CHUNK_BYTES = 2_000
-plan.MIN_PARTITION_BYTES = plan.MAX_PARTITION_BYTES = ismpack.pipeline.crew.MIN_PARTITION_BYTES = 16_000
+plan.MIN_PARTITION_BYTES = plan.MAX_PARTITION_BYTES = 16_000
 if __name__ == "__main__":
     main()
 """
+
+
+def test_inputs_without_hope_end_the_run_alike_and_at_once_however_large_the_receipts(
+    tmp_path: Path, sample_tokenizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CHUNK_BYTES", "MIN_PARTITION_BYTES", "MAX_PARTITION_BYTES"):
+        monkeypatch.setattr(f"ismpack.pipeline.plan.{name}", 100_000)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": 1}\n' * 60_000)
+    said = set()
+    for workers in (1, 3):
+        with pytest.raises(RunError) as caught:
+            ismpack.convert(str(bad), tmp_path / "out", tokenizer=sample_tokenizer, workers=workers)
+        said.add(str(caught.value))
+        assert len((tmp_path / "out.rejected.jsonl").read_bytes()) > 1 << 16
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_one_good_record_far_behind_many_bad_ones_is_found_by_any_number_of_workers(
+    chats: str, tmp_path: Path, sample_tokenizer: str
+) -> None:
+    bad = tmp_path / "a.jsonl"
+    bad.write_text('{"messages": 1}\n' * 2_000)
+    inputs = [str(bad), chats]
+    for workers in (1, 3):
+        output = tmp_path / f"out{workers}"
+        report = ismpack.convert(inputs, output, tokenizer=sample_tokenizer, workers=workers, max_rejected=1.0)
+        assert (report.totals.conversations, report.totals.rejected) == (CHATS, 2_000)
+    assert tree_digest(tmp_path / "out1") == tree_digest(tmp_path / "out3")
+
+
+GUARDLESS = """
+import ismpack.pipeline.plan as plan
+plan.CHUNK_BYTES = 2_000
+plan.MIN_PARTITION_BYTES = plan.MAX_PARTITION_BYTES = 16_000
+import ismpack
+print("begun")
+report = ismpack.convert({chats!r}, {output!r}, tokenizer={tokenizer!r}, workers=2)
+print(report.facts.workers, report.totals.conversations)
+"""
+
+
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_a_program_that_does_not_ask_whether_it_is_the_main_module_runs_once(
+    chats: str, tmp_path: Path, sample_tokenizer: str, way: str
+) -> None:
+    program = GUARDLESS.format(chats=chats, output=str(tmp_path / "out"), tokenizer=sample_tokenizer)
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    arguments = [sys.executable, str(script)] if way == "file" else [sys.executable, "-"]
+    done = subprocess.run(arguments, input=program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"begun\n2 {CHATS}\n"
+
+
+def convert_quietly(chats: str, output: str, tokenizer: str) -> None:
+    ismpack.convert(chats, output, tokenizer=tokenizer, workers=2)
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_a_daemonic_process_does_all_itself(chats: str, tmp_path: Path, sample_tokenizer: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    arguments = (chats, str(tmp_path / "out"), sample_tokenizer)
+    process = context.Process(target=convert_quietly, args=arguments, daemon=True)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert ismpack.verify(tmp_path / "out").ok
 
 
 def children_of(pid: int) -> list[int]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ismpack.cli.console import Command, Console, option, print_json, printable
 from ismpack.cli.options import record_options, template_options, training_options
+
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 _WORKER_BYTES = 1 << 30
 """Memory that a worker may need, generously."""
@@ -30,8 +34,19 @@ def _columns(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 def _default_workers() -> int:
     """One per core that this process may use, and no more than there are gigabytes of memory for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(cores, memory // _WORKER_BYTES))
+    quota, *period = _container_limit("cpu.max")
+    processors = min(cores, quota / period[0] if period else math.inf)
+    memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_container_limit("memory.max"))
+    return max(1, math.ceil(min(processors, memory // _WORKER_BYTES)))
+
+
+def _container_limit(name: str) -> list[float]:
+    """The numbers of a limit of control groups, version 2; infinite where there is none."""
+    try:
+        words = (_CONTROL_GROUP / name).read_text(encoding="ascii").split()
+        return [math.inf if word == "max" else float(word) for word in words] or [math.inf]
+    except (OSError, ValueError):
+        return [math.inf]
 
 
 def _limit_threads(workers: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ismpack.pipeline.engine import likely_engine
-from ismpack.pipeline.plan import MIN_PARTITION_BYTES
+from ismpack.pipeline.plan import likely_partitions
 from ismpack.pipeline.progress import Clock, Counts
 from ismpack.pipeline.toolkit import Toolkit
 from ismpack.pipeline.work import Bench, Receipt, Task
@@ -43,21 +44,24 @@ class Crew:
 
     def expect(self, files: Sequence[InputFile]) -> None:
         """Have processes start now if these inputs make several partitions, as far as one can tell from their sizes."""
-        options = self._toolkit.options
-        likely = sum(Path(file.open_path).stat().st_size for file in files) // MIN_PARTITION_BYTES
-        if options.limit is None and min(options.workers, likely) > 1:
-            self._workers = self._hire(min(options.workers, likely))
+        stored = sum(map(_stored_bytes, files))
+        if self._toolkit.options.limit is None and self._allowed(likely_partitions(stored)) > 1:
+            self._workers = self._hire(self._allowed(likely_partitions(stored)))
             self._workers.warm_up(likely_engine(self._toolkit), self._clock.note_ready)
 
     def muster(self, partitions: int) -> None:
         """Have as many processes as there is work for."""
-        self.size = max(1, min(self._toolkit.options.workers, partitions))
+        self.size = self._allowed(partitions)
         if self.size == 1:
             self.dismiss()
         elif self._workers is None:
             self._workers = self._hire(self.size)
-        else:
-            self.size = self._workers.count
+
+    def dismiss(self) -> None:
+        """End the other processes; there may be none."""
+        if self._workers is not None:
+            self._workers.end()
+            self._workers = None
 
     def encode(self, engine: str, texts: Sequence[str]) -> Callable[[], EncodedTexts]:
         """Begin to encode texts with an engine; what is returned waits for the result.
@@ -103,11 +107,17 @@ class Crew:
         for task in tasks:
             yield self._bench.do(task, advance)
 
+    def _allowed(self, partitions: int) -> int:
+        # A daemonic process may not have children; the dataset is the same without.
+        most = 1 if multiprocessing.current_process().daemon else self._toolkit.options.workers
+        return max(1, min(most, partitions))
+
     def _hire(self, count: int) -> Workers:
         return Workers(count, self._toolkit.setup, self._folder)
 
-    def dismiss(self) -> None:
-        """End the other processes; there may be none."""
-        if self._workers is not None:
-            self._workers.end()
-            self._workers = None
+
+def _stored_bytes(file: InputFile) -> int:
+    try:
+        return Path(file.open_path).stat().st_size
+    except OSError:
+        return 0  # whoever reads it says what is wrong

@@ -8,7 +8,7 @@ each packs nearly as well as the whole would.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,13 @@ class Plan:
         scans: What each input holds.
         partitions: Chunks of each partition, in reading order; one partition becomes one shard.
         limit: Read only this many records (then there is one partition, in input order).
+        digest: Hex sha256 of what is read in which partition.
     """
 
     scans: tuple[Scan, ...]
     partitions: tuple[tuple[Chunk, ...], ...]
     limit: int | None
+    digest: str
 
     @property
     def inputs(self) -> list[InputEntry]:
@@ -44,24 +46,15 @@ class Plan:
         ]
 
     @property
-    def digest(self) -> str:
-        """Hex sha256 of what is read in which partition."""
-        content = {
-            "inputs": [[entry.name, entry.bytes, entry.sha256] for entry in self.inputs],
-            "partitions": [[[c.file.index, c.start, c.end] for c in chunks] for chunks in self.partitions],
-            "limit": self.limit,
-        }
-        return canonical_digest(content)
-
-    @property
     def text_bytes(self) -> int:
         """Bytes of text to read."""
         return sum(scan.text_bytes for scan in self.scans)
 
-    def sized(self, partition: int) -> tuple[tuple[Chunk, int], ...]:
-        """The chunks of a partition, each with the bytes of text that it stands for, about."""
+    def sized_partitions(self) -> Iterator[tuple[tuple[Chunk, int], ...]]:
+        """The chunks of each partition, and the bytes of text that each stands for, about."""
         shares = {scan.file.index: scan.text_bytes // max(1, len(scan.chunks)) for scan in self.scans}
-        return tuple((chunk, shares[chunk.file.index]) for chunk in self.partitions[partition])
+        for chunks in self.partitions:
+            yield tuple([(chunk, shares[chunk.file.index]) for chunk in chunks])
 
     def seed(self, partition: int) -> int:
         """Seed of the partition's random numbers, below 2**64."""
@@ -83,7 +76,23 @@ def make_plan(files: Sequence[InputFile], spool: Path, limit: int | None = None)
     scans = tuple(scan(file, CHUNK_BYTES, spool, whole_key=TREE_KEY) for file in files)
     chunks = [chunk for one in scans for chunk in one.chunks]
     total = sum(one.text_bytes for one in scans)
-    size = min(max(total // _PARTITIONS_WANTED, MIN_PARTITION_BYTES), MAX_PARTITION_BYTES)
     # A file that must be read as a whole is one chunk: there can be fewer chunks than the bytes would make partitions.
-    count = 1 if limit is not None else max(1, min(-(-total // size), len(chunks)))
-    return Plan(scans=scans, partitions=tuple(tuple(chunks[p::count]) for p in range(count)), limit=limit)
+    count = 1 if limit is not None else max(1, min(likely_partitions(total), len(chunks)))
+    partitions = tuple(tuple(chunks[p::count]) for p in range(count))
+    return Plan(scans=scans, partitions=partitions, limit=limit, digest=_digest(scans, partitions, limit))
+
+
+def likely_partitions(text_bytes: int) -> int:
+    """How many partitions so much text makes, if it can be cut anywhere."""
+    size = min(max(text_bytes // _PARTITIONS_WANTED, MIN_PARTITION_BYTES), MAX_PARTITION_BYTES)
+    return -(-text_bytes // size)
+
+
+def _digest(scans: Sequence[Scan], partitions: Sequence[Sequence[Chunk]], limit: int | None) -> str:
+    return canonical_digest(
+        {
+            "inputs": [[scan.file.name, scan.bytes, scan.sha256] for scan in scans],
+            "partitions": [[[c.file.index, c.start, c.end] for c in chunks] for chunks in partitions],
+            "limit": limit,
+        }
+    )

@@ -71,8 +71,10 @@ class Clock:
     def apart(self) -> Iterator[None]:
         """What is done here is work, though it comes before the start is over."""
         before = self.seconds
-        yield
-        self._apart += self.seconds - before
+        try:
+            yield
+        finally:
+            self._apart += self.seconds - before
 
     def note_ready(self) -> None:
         """Something that is done meanwhile, in another process, has come to its end."""

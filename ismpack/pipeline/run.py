@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -106,25 +106,26 @@ def _write_shards(
     tasks = [
         Task(
             index=index,
-            chunks=plan.sized(index),
+            chunks=chunks,
             seed=plan.seed(index),
             limit=plan.limit,
             target=staging.target,
             engine=engine,
         )
-        for index in range(len(plan.partitions))
+        for index, chunks in enumerate(plan.sized_partitions())
     ]
     total = plan.text_bytes
-    receipts: dict[int, Receipt] = {}
+    tally, shards = Tally(), list[ShardFacts]()
+    early: dict[int, Receipt] = {}
     for receipt in crew.run(tasks, lambda counts: on_progress(Progress.of(counts, total))):
-        receipts[receipt.index] = receipt
-        if _is_hopeless(receipts):
-            break  # the run fails
-    tally, shards = Tally(), []
-    for _, receipt in sorted(receipts.items()):
-        tally.add(receipt.tally)
-        shards.append(receipt.shard)
-        staging.files.append(receipt.file)
+        early[receipt.index] = receipt
+        while len(shards) in early:  # in order, so that nothing depends on who was faster
+            following = early.pop(len(shards))
+            tally.add(following.tally)
+            shards.append(following.shard)
+            staging.files.append(following.file)
+        if not tally.conversations and len(tally.rejected) >= _HOPELESS_REJECTS:
+            break  # chunks of every part of the inputs were read, and none held anything; the run fails
     tally.warnings["duplicate-conversation"] = repeats(tally.digests)
     for scan in plan.scans:
         scan.refuse_change()
@@ -132,14 +133,6 @@ def _write_shards(
         tally.warnings["misnamed-input"] += scan.is_misnamed
     tally.rejected.sort(key=lambda entry: entry[0])
     return tally, shards
-
-
-def _is_hopeless(receipts: Mapping[int, Receipt]) -> bool:
-    """Whether chunks from all over the inputs were read and hold many bad records, and none that is good."""
-    tallies = [receipt.tally for receipt in receipts.values()]
-    return not any(tally.conversations for tally in tallies) and (
-        sum(len(tally.rejected) for tally in tallies) >= _HOPELESS_REJECTS
-    )
 
 
 def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target: Path) -> None:

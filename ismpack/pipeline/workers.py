@@ -4,6 +4,9 @@ A pool of `concurrent.futures` breaks when one of its processes is killed (for l
 under way is lost. Then a new pool is made and those tasks start anew, which costs time and nothing else, because a task
 gives the same bytes each time. A task that was under way when two pools broke runs alone; if that breaks a third pool,
 the run ends and says what the task was.
+
+What goes between the processes goes by files in a folder of ours, and only their names by the pool's pipes: half a
+message, left in a pipe by a process that was killed, would be waited for without end.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,9 +27,9 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
-from ismpack.errors import RunError, TokenizerError
+from ismpack.errors import InternalError, OutputError, RunError, TokenizerError
 from ismpack.pipeline.progress import Counts
 from ismpack.pipeline.toolkit import Setup, make_toolkit
 from ismpack.pipeline.work import Bench, Receipt, Task
@@ -37,6 +42,9 @@ _DEATHS_MOST = 3
 
 _LOOK_SECONDS = 0.1
 """How often progress is read."""
+
+_SETUP, _TEXTS, _ENCODED = "setup", "texts", "encoded"
+"""Names of files between the processes, besides task-N and receipt-N."""
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
@@ -58,9 +66,9 @@ class Workers:
     def __init__(self, count: int, setup: Setup, folder: Path) -> None:
         self.count = count
         self._context = _Context()
-        # By a file: what a process is given at its start holds up the start of the next one.
-        self._setup_path = folder / "setup"
-        self._setup_path.write_bytes(pickle.dumps(setup))
+        self._folder = folder / "workers"
+        self._folder.mkdir(exist_ok=True)
+        _put(self._folder / _SETUP, setup)
         self._shared: _SharedCounts = self._context.RawArray("q", 3 * count)
         self._pool = self._new_pool()
 
@@ -82,15 +90,17 @@ class Workers:
             TokenizerError: `tokenizer-engine-unfit`, when the result is asked for.
             RunError: `worker-died`, as above.
         """
-        under_way: Future[EncodedTexts] | None = None
+        _put(self._folder / _TEXTS, list(texts))
+        under_way: Future[None] | None = None
         with contextlib.suppress(BrokenProcessPool):  # seen again below
-            under_way = self._submit(_encode, engine, texts)
+            under_way = self._submit(_encode, engine)
 
         def wait_for_it() -> EncodedTexts:
             future = under_way
             for _ in range(_DEATHS_MOST):
                 try:
-                    return (future or self._submit(_encode, engine, texts)).result()
+                    (future or self._submit(_encode, engine)).result()
+                    return cast(EncodedTexts, _take(self._folder / _ENCODED))
                 except BrokenProcessPool:
                     self._replace_pool()
                     future = None
@@ -110,15 +120,15 @@ class Workers:
                 not depend on chance which error is shown.
         """
         log = _Log()
-        while todo := [task for task in tasks if task.index not in log.finished]:
+        while todo := [task for task in tasks if task.index not in log.finished and log.is_wanted(task)]:
             suspects = [task for task in todo if log.deaths[task.index] >= _DEATHS_ALONE]
             lost = yield from self._attempt(suspects[:1] or todo, 1 if suspects else self.count, log, on_counts)
             log.deaths.update(task.index for task in lost)
             for task in lost:
                 if log.deaths[task.index] >= _DEATHS_MOST:
                     raise _died(f"converted {task}")
-            if log.failures:
-                raise log.failures[min(log.failures)]
+        if log.failures:
+            raise log.failures[min(log.failures)]
 
     def _attempt(
         self, tasks: Sequence[Task], width: int, log: _Log, on_counts: Callable[[Counts], None]
@@ -126,21 +136,28 @@ class Workers:
         """Do tasks, `width` at a time; if the pool breaks, replace it and return those that were under way."""
         rest = iter(tasks)
         places: dict[int, Task] = {}  # a place for each that is under way, or about to be
-        futures: dict[Future[Receipt], int] = {}
+        futures: dict[Future[None], int] = {}
         try:
             while True:
                 for place in sorted(set(range(width)) - places.keys()):
-                    task = None if log.failures else next(rest, None)
-                    if task is not None:
+                    task = next(rest, None)
+                    if task is not None and log.is_wanted(task):
                         places[place] = task
                         self._shared[3 * place : 3 * place + 3] = Counts()
-                        futures[self._submit(_do, task, place)] = place
+                        _put(self._folder / f"task-{task.index}", task)
+                        futures[self._submit(_do, task.index, place)] = place
                 if not places:
                     return []
                 for future in wait(futures, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED).done:
-                    receipt = log.outcome(places[futures[future]], future)
+                    task = places[futures[future]]
+                    future.result()  # the task may be lost, but it does not fail
                     del places[futures.pop(future)]
-                    if receipt is not None:
+                    try:
+                        receipt = cast(Receipt, _take(self._folder / f"receipt-{task.index}"))
+                    except Exception as error:  # whatever it is, `run` raises it
+                        log.failures[task.index] = error
+                    else:
+                        log.finish(task, receipt)
                         yield receipt
                 on_counts(log.done.plus(*map(self._look, places)))
         except BrokenProcessPool:
@@ -148,14 +165,14 @@ class Workers:
             return list(places.values())
 
     def _submit(self, function: Callable[..., _T], *arguments: object) -> Future[_T]:
-        with _held_signals():  # the first submission starts the processes
+        with _held_signals(), _unnamed_main():  # the first submission starts the processes
             return self._pool.submit(function, *arguments)
 
     def _look(self, place: int) -> Counts:
         return Counts(*self._shared[3 * place : 3 * place + 3])
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        arguments = (str(self._setup_path), self._shared)
+        arguments = (str(self._folder), self._shared)
         return ProcessPoolExecutor(self.count, self._context, initializer=_start, initargs=arguments)
 
     def end(self) -> None:
@@ -177,23 +194,15 @@ class _Log:
     deaths: Counter[int] = field(default_factory=Counter)
     failures: dict[int, Exception] = field(default_factory=dict)
 
-    def outcome(self, task: Task, future: Future[Receipt]) -> Receipt | None:
-        """The receipt of a task; None if it failed.
+    def is_wanted(self, task: Task) -> bool:
+        """Whether no task before it has failed; then its own result is not needed any more."""
+        return task.index < min(self.failures, default=task.index + 1)
 
-        Raises:
-            BrokenProcessPool: The task was lost.
-        """
-        try:
-            receipt = future.result()
-        except BrokenProcessPool:
-            raise
-        except Exception as error:  # whatever it is, `run` raises it
-            self.failures[task.index] = error
-            return None
+    def finish(self, task: Task, receipt: Receipt) -> None:
+        """Note what was done."""
         self.finished.add(task.index)
         read = sum(size for _, size in task.chunks)
         self.done = self.done.plus(Counts(read, receipt.tally.conversations, receipt.shard.tokens))
-        return receipt
 
 
 class _Context(SpawnContext):
@@ -215,6 +224,49 @@ class _Context(SpawnContext):
             if process.pid is not None:
                 process.kill()
         self._children.clear()
+
+
+def _put(path: Path, value: object) -> None:
+    """Leave something for another process, which sees all of it or nothing.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(pickle.dumps(value))
+        temporary.rename(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the temporary folder {path.parent}: {error.strerror or error}",
+            code="os-error",
+            hint="Set TMPDIR to a folder with some room.",
+        ) from error
+
+
+def _take(path: Path) -> object:
+    """What was left; if that is an error, it is raised."""
+    value = pickle.loads(path.read_bytes())  # noqa: S301 - our own, from a folder of ours
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+@contextlib.contextmanager
+def _unnamed_main() -> Iterator[None]:
+    """Have new processes leave the program's main module alone.
+
+    They would import it, as they do not know that nothing of it is needed, and a program that converts without asking
+    whether it is the main module would start anew in each of them.
+    """
+    main = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    main["__spec__"] = None
+    main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 @contextlib.contextmanager
@@ -251,14 +303,14 @@ def _died(what: str) -> RunError:
 # What follows runs in a worker process.
 
 _bench: Bench | None = None
-_setup_path = ""
+_folder = Path()
 _shared: _SharedCounts = None
 
 
-def _start(setup_path: str, shared: _SharedCounts) -> None:
+def _start(folder: str, shared: _SharedCounts) -> None:
     """Prepare a process before its first task."""
-    global _setup_path, _shared
-    _setup_path, _shared = setup_path, shared
+    global _folder, _shared
+    _folder, _shared = Path(folder), shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
     os.environ.update(ONE_THREAD)
@@ -275,7 +327,7 @@ def _end_with_parent() -> None:
 def _tools() -> Bench:
     global _bench  # noqa: PLW0603 - a process is given tasks, and nothing to keep in between
     if _bench is None:
-        _bench = Bench(make_toolkit(pickle.loads(Path(_setup_path).read_bytes())))  # noqa: S301 - our own, from a folder of ours
+        _bench = Bench(make_toolkit(cast(Setup, _take(_folder / _SETUP))))
     return _bench
 
 
@@ -284,11 +336,13 @@ def _warm_up(engine: str) -> None:
         _tools().encode(engine, ["An engine puts off some of its loading until its first text."])
 
 
-def _encode(engine: str, texts: Sequence[str]) -> EncodedTexts:
-    return _tools().encode(engine, texts)
+def _encode(engine: str) -> None:
+    texts = cast("list[str]", _take(_folder / _TEXTS))
+    _leave(_folder / _ENCODED, lambda: _tools().encode(engine, texts))
 
 
-def _do(task: Task, place: int) -> Receipt:
+def _do(index: int, place: int) -> None:
+    task = cast(Task, _take(_folder / f"task-{index}"))
     counts = Counts()
 
     def advance(*done: int) -> None:
@@ -296,4 +350,17 @@ def _do(task: Task, place: int) -> Receipt:
         counts = counts.plus(Counts(*done))
         _shared[3 * place : 3 * place + 3] = counts
 
-    return _tools().do(task, advance)
+    _leave(_folder / f"receipt-{index}", lambda: _tools().do(task, advance))
+
+
+def _leave(path: Path, work: Callable[[], object]) -> None:
+    """Leave the result of some work, or its error with the place where it arose."""
+    try:
+        result = work()
+    except Exception as error:  # the process that takes it raises it
+        error.add_note(traceback.format_exc())
+        result = error
+    try:
+        _put(path, result)
+    except (pickle.PicklingError, TypeError, AttributeError):  # an error of a library that cannot travel
+        _put(path, InternalError(f"{type(result).__name__}: {result}"))
