@@ -25,7 +25,7 @@ from ismpack.options import ConvertOptions
 from ismpack.pipeline import Progress
 from ismpack.pipeline.inputs import input_files
 from ismpack.pipeline.plan import make_plan
-from ismpack.pipeline.progress import Counts
+from ismpack.pipeline.progress import Clock, Counts
 from ismpack.pipeline.toolkit import load_setup, make_toolkit
 from ismpack.pipeline.work import Task
 from ismpack.pipeline.workers import Workers
@@ -332,6 +332,37 @@ def test_errors_come_from_another_process_as_they_were(error: IsmpackError) -> N
     assert type(copy) is type(error)
     assert vars(copy) == vars(error)
     assert (str(copy), copy.args) == (str(error), error.args)
+
+
+@pytest.mark.parametrize(
+    ("ready", "start"),
+    [
+        pytest.param(None, 6.0, id="nothing else was waited for: planning, from 1 to 3, is left out"),
+        pytest.param(0.5, 6.0, id="what was waited for was there before"),
+        pytest.param(2.0, 7.0, id="half of the planning was in its shadow"),
+        pytest.param(5.0, 8.0, id="all of it was"),
+    ],
+)
+def test_the_start_is_what_a_run_without_input_would_take_to_begin(
+    monkeypatch: pytest.MonkeyPatch, ready: float | None, start: float
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("ismpack.pipeline.progress.time.perf_counter", lambda: now)
+    clock = Clock()
+    moments = {1.0: "begin", 3.0: "end", 8.0: "over"} | ({ready: "ready"} if ready is not None else {})
+    planning = clock.planning()
+    for moment, what in sorted(moments.items()):
+        now = 100.0 + moment
+        match what:
+            case "begin":
+                planning.__enter__()
+            case "end":
+                planning.__exit__(None, None, None)
+            case "ready":
+                clock.note_ready()
+            case "over":
+                clock.end_start()
+    assert clock.start_seconds == start
 
 
 def test_counts_are_added_field_by_field() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ismpack.pipeline.engine import likely_engine
@@ -72,7 +73,11 @@ class Crew:
         """
         if self._workers is not None:
             return self._workers.encode(engine, texts)
-        return lambda: self._bench.encode(engine, texts)
+        # In a thread, as both this engine and the one that it is compared with take their time to load.
+        thread = ThreadPoolExecutor(1)
+        result = thread.submit(self._bench.encode, engine, texts).result
+        thread.shutdown(wait=False)
+        return result
 
     def prepare(self, engine: str) -> None:
         """Have the engine loaded, if it is this process that does the tasks; others load it when they start.

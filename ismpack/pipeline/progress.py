@@ -54,12 +54,14 @@ class Clock:
     """Wall-clock time of a run.
 
     Attributes:
-        start_seconds: When the work on records could have begun if there had been no input to read for the plan.
+        start_seconds: What went by before the work on records began. Reading inputs for the plan is work, and left out,
+            as far as nothing else was being waited for meanwhile.
     """
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self._apart = self._ready = 0.0
+        self._planning = (0.0, 0.0)
+        self._ready = 0.0
         self.start_seconds = 0.0
 
     @property
@@ -68,18 +70,19 @@ class Clock:
         return time.perf_counter() - self._began
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
-        """What is done here is work, though it comes before the start is over."""
-        before = self.seconds
+    def planning(self) -> Iterator[None]:
+        """While the inputs are read for the plan."""
+        begin = self.seconds
         try:
             yield
         finally:
-            self._apart += self.seconds - before
+            self._planning = (begin, self.seconds)
 
     def note_ready(self) -> None:
-        """Something that is done meanwhile, in another process, has come to its end."""
+        """A process that was starting meanwhile is ready."""
         self._ready = self.seconds
 
     def end_start(self) -> None:
         """Everything is ready."""
-        self.start_seconds = max(self.seconds - self._apart, min(self._ready, self.seconds))
+        begin, end = self._planning
+        self.start_seconds = self.seconds - max(0.0, end - max(begin, self._ready))

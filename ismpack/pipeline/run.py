@@ -74,7 +74,7 @@ def convert(
         crew = stack.enter_context(Crew(toolkit, spool, clock))
         if not (target / MANIFEST_NAME).exists():
             crew.expect(files)
-        with clock.apart():
+        with clock.planning():
             plan = make_plan(files, spool, settings.limit)
         done = finished_dataset(target, identity(plan, toolkit), overwrite=overwrite)
         if done is not None:
