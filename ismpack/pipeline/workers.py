@@ -153,7 +153,7 @@ class Workers:
                     future.result()  # the task may be lost, but it does not fail
                     del places[futures.pop(future)]
                     try:
-                        receipt = cast(Receipt, _take(self._folder / f"receipt-{task.index}"))
+                        receipt = cast(Receipt, _take(self._folder / f"receipt-{task.index}", last=True))
                     except Exception as error:  # whatever it is, `run` raises it
                         log.failures[task.index] = error
                     else:
@@ -244,9 +244,11 @@ def _put(path: Path, value: object) -> None:
         ) from error
 
 
-def _take(path: Path) -> object:
-    """What was left; if that is an error, it is raised."""
+def _take(path: Path, *, last: bool = False) -> object:
+    """What was left; if that is an error, it is raised. Nobody comes for it after the last one."""
     value = pickle.loads(path.read_bytes())  # noqa: S301 - our own, from a folder of ours
+    if last:
+        path.unlink()
     if isinstance(value, Exception):
         raise value
     return value
