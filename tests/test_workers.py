@@ -21,13 +21,16 @@ from test_convert import tree_digest
 
 import ismpack
 from ismpack.errors import CODES, InputError, InternalError, IsmpackError, Location, RecordError, RunError
+from ismpack.manifest import FileEntry
 from ismpack.options import ConvertOptions
 from ismpack.pipeline import Progress
 from ismpack.pipeline.inputs import input_files
 from ismpack.pipeline.plan import make_plan
 from ismpack.pipeline.progress import Clock, Counts
+from ismpack.pipeline.run import _in_order
+from ismpack.pipeline.tally import ShardFacts, Tally
 from ismpack.pipeline.toolkit import load_setup, make_toolkit
-from ismpack.pipeline.work import Task
+from ismpack.pipeline.work import Receipt, Task
 from ismpack.pipeline.workers import Workers
 
 CHATS = 600
@@ -332,6 +335,23 @@ def test_errors_come_from_another_process_as_they_were(error: IsmpackError) -> N
     assert type(copy) is type(error)
     assert vars(copy) == vars(error)
     assert (str(copy), copy.args) == (str(error), error.args)
+
+
+def test_receipts_are_taken_by_their_index_whoever_is_faster() -> None:
+    def receipt(index: int) -> Receipt:
+        file = FileEntry(name=f"{index}", bytes=0, xxh3_128="", sha256="")
+        return Receipt(index=index, tally=Tally(), file=file, shard=ShardFacts(name=f"{index}"))
+
+    taken: list[str] = []
+
+    def arriving() -> Iterator[Receipt]:
+        for index, before in ((2, []), (0, []), (1, ["0"]), (3, ["0", "1", "2"])):
+            assert taken == before
+            yield receipt(index)
+
+    for one in _in_order(arriving()):
+        taken.append(one.shard.name)  # noqa: PERF401 - looked at on the way
+    assert taken == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -116,14 +116,11 @@ def _write_shards(
     ]
     total = plan.text_bytes
     tally, shards = Tally(), list[ShardFacts]()
-    early: dict[int, Receipt] = {}
-    for receipt in crew.run(tasks, lambda counts: on_progress(Progress.of(counts, total))):
-        early[receipt.index] = receipt
-        while len(shards) in early:  # in order, so that nothing depends on who was faster
-            following = early.pop(len(shards))
-            tally.add(following.tally)
-            shards.append(following.shard)
-            staging.files.append(following.file)
+    receipts = crew.run(tasks, lambda counts: on_progress(Progress.of(counts, total)))
+    for receipt in _in_order(receipts):
+        tally.add(receipt.tally)
+        shards.append(receipt.shard)
+        staging.files.append(receipt.file)
         if not tally.conversations and len(tally.rejected) >= _HOPELESS_REJECTS:
             break  # chunks of every part of the inputs were read, and none held anything; the run fails
     tally.warnings["duplicate-conversation"] = repeats(tally.digests)
@@ -133,6 +130,17 @@ def _write_shards(
         tally.warnings["misnamed-input"] += scan.is_misnamed
     tally.rejected.sort(key=lambda entry: entry[0])
     return tally, shards
+
+
+def _in_order(receipts: Iterable[Receipt]) -> Iterator[Receipt]:
+    """Receipts by their index, each as soon as all before it are there: nothing may depend on who was faster."""
+    early: dict[int, Receipt] = {}
+    following = 0
+    for receipt in receipts:
+        early[receipt.index] = receipt
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def _refuse_failed_run(plan: Plan, options: ConvertOptions, tally: Tally, target: Path) -> None:
