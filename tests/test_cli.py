@@ -240,7 +240,7 @@ def test_a_terminal_gets_a_bar_of_bytes_that_goes_when_it_is_full(folder: Path, 
     shown = in_terminal(folder, "convert", *CHAT, "-o", "out", columns=columns)
     bar, _, rest = shown.partition("out: written")
     assert bar.startswith("\rconverting: 0.00B [00:00, ?B/s]")
-    assert bar.endswith("\r" + " " * (columns - 1) + "\r") or bar.rstrip(" ").endswith("\r")
+    assert re.search(r"\r +\r$", bar)  # wiped out
     assert max(map(len, re.split(r"[\r\n]+", bar))) <= columns
     assert "converting" not in rest
 
