@@ -8,6 +8,7 @@
     ├── OutputError              the output directory cannot be written, or holds something else
     ├── RunError                 the run finished without a dataset (exit_code 1)
     ├── DatasetError             a directory is not a readable ismpack dataset
+    ├── ModelError               a model or kernel cannot compute what a mask asks for
     └── InternalError            ismpack broke its own rule; never the user's fault
 
 A code is kebab-case, stable and listed in `CODES`; the documentation's table is generated from there.
@@ -96,6 +97,13 @@ CODES: dict[str, str] = {
     "manifest-invalid": "manifest.json cannot be read.",
     "shard-damaged": "A shard is missing, cut short, or not the Arrow file that the manifest describes.",
     "bad-selector": "The row, document or line asked for does not exist.",
+    # training
+    "mask-unsupported": "A model or its attention cannot apply the mask, and would train on something else in silence.",
+    "mask-missing": "A model that waits for masks was given a training batch without one.",
+    "bad-batch": "The tensors of a batch do not fit each other.",
+    "state-mismatch": "A saved position belongs to another dataset or to other settings.",
+    "export-impossible": "The other format cannot hold this dataset.",
+    "library-missing": "An optional library that this needs is not installed.",
     "internal": "ismpack broke one of its own rules.",
 }
 
@@ -223,6 +231,10 @@ class RunError(IsmpackError):
 
 class DatasetError(IsmpackError):
     """A directory is not a readable ismpack dataset."""
+
+
+class ModelError(IsmpackError):
+    """A model or kernel cannot compute what a mask asks for."""
 
 
 class InternalError(IsmpackError):

@@ -34,20 +34,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "masks": set(),
     "checks": NOUNS | {"manifest", "reader", "masks"},
     "view": NOUNS | {"masks"},
+    "export": NOUNS | {"manifest", "reader", "masks"},
+    "torch": NOUNS | {"manifest", "reader", "masks"},
 }  # fmt: skip
 
 THIRD_PARTY_HOMES: dict[str, set[str]] = {
     "click": {"cli"},
     "tqdm": {"cli"},
-    "transformers": {"tokenization"},
+    "transformers": {"tokenization", "torch"},
     "tokenizers": {"tokenization"},
     "fastokens": {"tokenization"},
     "gigatoken": {"tokenization"},
     "huggingface_hub": {"sources", "tokenization"},
     "jinja2": {"templates"},
-    "pyarrow": {"sources", "shards", "reader", "checks"},
-    "torch": set(),
-    "datasets": {"sources"},
+    "pyarrow": {"sources", "shards", "reader", "checks", "export"},
+    "torch": {"torch"},
+    "streaming": {"export"},
+    "datasets": {"sources", "export"},
 }
 
 FORBIDDEN_NAMES = {"utils", "helpers", "base", "common", "misc"}

@@ -1,0 +1,1 @@
+"""Datasets rewritten as other trainers' files."""

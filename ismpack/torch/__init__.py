@@ -1,0 +1,1 @@
+"""Datasets, collators, masks and attention for PyTorch; needs the extra `ismpack[torch]`."""
