@@ -20,7 +20,9 @@ KINDS: dict[MaskKind, str] = {
 
 NO_BLOCK = -1
 
-_MAS_TYPES = (1, 3)  # user, system; the header (7) and tool results (5) stay causal
+# The types that are blocks of `mas`; the header (7) and tool results (5) stay causal.
+_USER = 1
+_SYSTEM = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -50,7 +52,7 @@ class Row:
 
 
 def check_row(
-    segment_type_ids: npt.ArrayLike, turn_ids: npt.ArrayLike, seq_lengths: npt.ArrayLike, kind: MaskKind
+    segment_type_ids: npt.ArrayLike, turn_ids: npt.ArrayLike, seq_lengths: npt.ArrayLike, kind: MaskKind = "causal"
 ) -> Row:
     """Check that the columns describe one unpadded row, so that each block is one run of tokens.
 
@@ -61,25 +63,28 @@ def check_row(
         near = difflib.get_close_matches(str(kind), get_args(MaskKind), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(KINDS)}"
         raise ValueError(f"unknown mask kind {kind!r}; {hint}")
-    types, turns, lengths = (
-        _integers(name, values)
-        for name, values in (
-            ("segment_type_ids", segment_type_ids),
-            ("turn_ids", turn_ids),
-            ("seq_lengths", seq_lengths),
-        )
-    )
+    types, turns = _integers("segment_type_ids", segment_type_ids), _integers("turn_ids", turn_ids)
+    lengths, ends = check_lengths(seq_lengths)
     if len(types) != len(turns):
         raise ValueError(f"segment_type_ids has {len(types)} elements and turn_ids {len(turns)}; they must be equal")
-    if len(lengths) and lengths.min() < 1:
-        raise ValueError(f"seq_lengths must be 1 or more, got {lengths.min()}")
-    ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     if total != len(types):
         raise ValueError(f"seq_lengths sum to {total}, but the row has {len(types)} tokens; rows are unpadded")
-    row = Row(types=types, turns=turns, lengths=lengths.astype(np.int64), starts=ends - lengths)
+    row = Row(types=types, turns=turns, lengths=lengths, starts=ends - lengths)
     _check_turns(row)
     return row
+
+
+def check_lengths(seq_lengths: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """int64[D] twice: tokens per document, and where each document ends.
+
+    Raises:
+        ValueError: They are not integers of 1 or more.
+    """
+    lengths = _integers("seq_lengths", seq_lengths).astype(np.int64)
+    if len(lengths) and lengths.min() < 1:
+        raise ValueError(f"seq_lengths must be 1 or more, got {lengths.min()}")
+    return lengths, np.cumsum(lengths)
 
 
 def block_keys(row: Row, kind: MaskKind) -> npt.NDArray[np.integer]:
@@ -91,7 +96,8 @@ def block_keys(row: Row, kind: MaskKind) -> npt.NDArray[np.integer]:
         opens = np.zeros(len(row), np.bool_)
         opens[1:] = (np.diff(row.types) != 0) | (np.diff(row.turns) != 0)
         opens[row.starts] = True
-        return np.where(np.isin(row.types, _MAS_TYPES), np.cumsum(opens), NO_BLOCK)
+        of_message = (row.types == _USER) | (row.types == _SYSTEM)
+        return np.where(of_message, np.cumsum(opens), NO_BLOCK)
     if kind == "prefix":
         last_turn = np.repeat(row.turns[row.starts + row.lengths - 1], row.lengths)
         return np.where(row.is_query | (row.turns < last_turn), 0, NO_BLOCK)

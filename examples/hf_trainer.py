@@ -1,0 +1,53 @@
+"""Trainer of Hugging Face, with the ISM mask.
+
+    ismpack convert chats.jsonl --tokenizer T -o DIR
+    python examples/hf_trainer.py DIR
+
+What to copy:
+
+    from ismpack.torch import Collator, PackDataset, install_ism
+
+    install_ism(model)
+    trainer = Trainer(model=model, args=args, train_dataset=PackDataset(DIR), data_collator=Collator())
+
+A batch holds whole rows; with more than one row it is padded, and padding carries no loss.
+"""
+
+import tempfile
+
+from tiny_model import load_model, options
+from transformers import Trainer, TrainingArguments
+
+from ismpack.torch import Collator, PackDataset, install_ism
+
+
+def main(arguments: list[str] | None = None) -> list[float]:
+    """Train for a few steps; the loss of each."""
+    given = options(__doc__.splitlines()[0]).parse_args(arguments)
+    dataset = PackDataset(given.directory)
+    model = load_model(given.model, vocabulary=dataset.rows.manifest.largest_id + 1)
+    install_ism(model)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=folder,
+                max_steps=given.steps,
+                per_device_train_batch_size=given.batch_size,
+                learning_rate=given.learning_rate,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=dataset,
+            data_collator=Collator(),
+        )
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps")
+    return losses
+
+
+if __name__ == "__main__":
+    main()

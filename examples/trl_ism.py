@@ -1,0 +1,63 @@
+"""SFTTrainer of TRL, with the ISM mask.
+
+    ismpack convert chats.jsonl --tokenizer T -o DIR
+    python examples/trl_ism.py DIR
+
+What to copy:
+
+    from datasets import load_from_disk
+    from ismpack.torch import Collator, install_ism
+
+    install_ism(model)
+    args = SFTConfig(..., remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True})
+    trainer = SFTTrainer(model=model, args=args, train_dataset=load_from_disk(DIR), data_collator=Collator(), ...)
+
+Without the two settings TRL takes away the columns that the mask is made of; `Collator` then refuses the batch.
+"""
+
+import tempfile
+
+import torch
+from datasets import load_from_disk
+from tiny_model import load_model, load_tokenizer, options
+from trl import SFTConfig, SFTTrainer
+
+import ismpack
+from ismpack.torch import Collator, install_ism
+
+
+def main(arguments: list[str] | None = None) -> list[float]:
+    """Train for a few steps; the loss of each."""
+    given = options(__doc__.splitlines()[0]).parse_args(arguments)
+    manifest = ismpack.load(given.directory).manifest
+    model = load_model(given.model, vocabulary=manifest.largest_id + 1)
+    install_ism(model)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(
+                output_dir=folder,
+                max_steps=given.steps,
+                per_device_train_batch_size=given.batch_size,
+                learning_rate=given.learning_rate,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                bf16=torch.cuda.is_available(),
+                use_cpu=not torch.cuda.is_available(),
+                remove_unused_columns=False,
+                dataset_kwargs={"skip_prepare_dataset": True},
+            ),
+            train_dataset=load_from_disk(given.directory),
+            data_collator=Collator(),
+            processing_class=load_tokenizer(given.model, given.directory, manifest),
+        )
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps")
+    return losses
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""`install_ism`: a transformers model that takes the intervals of a batch as its attention mask.
+
+    handle = install_ism(model)
+    loss = model(**Collator()(packs)).loss
+
+The intervals (`ism_lo`, `ism_hi`) travel as keyword arguments of the model's `forward` down to its text decoder. A hook
+there takes them out and puts in what the attention implementation of that moment wants. It sits on the decoder since
+wrappers such as PEFT's call the outer model's `forward` directly, which passes by any hook on the outer model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
+from torch.utils.hooks import RemovableHandle
+from transformers import Cache, PreTrainedModel
+
+from ismpack.errors import ModelError
+from ismpack.torch import two_calls
+from ismpack.torch.dense import dense_mask
+from ismpack.torch.flex import block_mask
+from ismpack.torch.support import (
+    check_documents,
+    check_mask,
+    decoder_of,
+    layer_masks,
+    pretrained_model,
+    unknown_attention,
+)
+
+Arguments: TypeAlias = dict[str, object]
+
+ATTENTIONS = ("sdpa", "eager", "flex_attention", two_calls.NAME)
+"""Attention implementations for which the hook knows what mask they take."""
+
+
+class InstalledMask:
+    """What `install_ism` put on a model; `remove()` takes it off again."""
+
+    def __init__(self, wrapper: nn.Module, model: PreTrainedModel, decoder: PreTrainedModel) -> None:
+        self._waiting = False
+        self._hooks: list[RemovableHandle] = [decoder.register_forward_pre_hook(self._on_decoder, with_kwargs=True)]
+        for outer in {id(one): one for one in (wrapper, model) if one is not decoder}.values():
+            self._hooks += [
+                outer.register_forward_pre_hook(self._before_model, with_kwargs=True),
+                outer.register_forward_hook(self._after_model),
+            ]
+
+    def remove(self) -> None:
+        """Take the hooks off the model; it no longer knows `ism_lo` and `ism_hi`."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _before_model(self, model: nn.Module, args: tuple[object, ...], kwargs: Arguments) -> None:
+        """Labels without a mask are a training or evaluation batch that lost it."""
+        named = _named(model, args, kwargs)
+        given = named.get("ism_lo") is not None
+        self._waiting |= given
+        if named.get("labels") is not None and not given and not _is_mask_of_pairs(named.get("attention_mask")):
+            raise _missing("the batch has labels")
+
+    def _on_decoder(
+        self, decoder: nn.Module, args: tuple[object, ...], kwargs: Arguments
+    ) -> tuple[tuple[object, ...], Arguments] | None:
+        named = _named(decoder, args, kwargs)
+        lo, hi = named.pop("ism_lo", None), named.pop("ism_hi", None)
+        model = cast("PreTrainedModel", decoder)
+        was_given, self._waiting = self._waiting, False
+        if lo is None and hi is None:
+            if was_given:
+                raise _dropped(model)
+            mask = named.get("attention_mask")
+            if _is_mask_of_pairs(mask):
+                check_mask(model.config, cast("Tensor | BlockMask", mask), decoder.training)
+            elif decoder.training:
+                raise _missing("the model is training")
+            return None
+        return (), named | _mask_arguments(model, named, lo, hi)
+
+    def _after_model(self, model: nn.Module, args: tuple[object, ...], output: object) -> None:  # noqa: ARG002
+        if self._waiting:
+            self._waiting = False
+            raise _dropped(model)
+
+
+def install_ism(model: nn.Module) -> InstalledMask:
+    """Make a transformers model apply the mask that a batch carries as `ism_lo` and `ism_hi`.
+
+    After this the model's `forward` takes `ism_lo` and `ism_hi` (int32[B, T], of any kind of mask), in whatever way it
+    is called. Per forward it reads which attention implementation the model uses, and makes a bool mask (sdpa), a float
+    mask (eager), a `BlockMask` (flex_attention) or a plan (ism_two_calls), with the model's sliding windows. Missing
+    `position_ids` are counted per document, and `use_cache` is off unless the caller asks for it. A training batch, or
+    one with labels, without a mask is an error; a ready mask of pairs as `attention_mask` is taken as it is after a
+    check. `generate` and forwards in `eval()` without labels run as before, causally; use `prefill_segments` and
+    `generate_answer` for inference.
+
+    Args:
+        model: A transformers model for causal language modelling, or a wrapper around one (PEFT's, for example).
+            Wrappers may also come later.
+
+    Returns:
+        A handle with `remove()`. A model that has one already keeps it, and it is returned again.
+
+    Raises:
+        ModelError: `mask-unsupported`: the model cannot be right under such a mask (ALiBi, chunked attention, an
+            encoder, no attention at all). At a forward also: recurrent layers and several documents per row, an
+            attention implementation that misreads masks; `mask-missing`; `bad-batch`.
+    """
+    inner = pretrained_model(model)
+    decoder = decoder_of(inner)
+    for hook in decoder._forward_pre_hooks.values():
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, InstalledMask):
+            return owner
+    return InstalledMask(model, inner, decoder)
+
+
+def _mask_arguments(model: PreTrainedModel, named: Arguments, lo: object, hi: object) -> Arguments:
+    """The arguments that replace `ism_lo` and `ism_hi` in a call of a text decoder."""
+    lo, hi = _checked(named, lo, hi)
+    takes_positions = "position_ids" in _names(model)
+    check_documents(model.config, lo, takes_positions=takes_positions)
+    arguments = _mask(model, lo, hi)
+    if takes_positions and named.get("position_ids") is None:
+        arguments["position_ids"] = (torch.arange(lo.shape[1], device=lo.device) - lo).long()
+    if named.get("use_cache") is None:
+        arguments["use_cache"] = False
+    return arguments
+
+
+def _mask(model: PreTrainedModel, lo: Tensor, hi: Tensor) -> Arguments:
+    """What the attention implementation of this moment takes."""
+    attention = model.config._attn_implementation
+    if attention == "sdpa":
+        return {"attention_mask": layer_masks(model.config, lambda window: dense_mask(lo, hi, window=window))}
+    if attention == "eager":
+        return {
+            "attention_mask": layer_masks(model.config, lambda window: dense_mask(lo, hi, model.dtype, window=window))
+        }
+    if attention == "flex_attention":
+        return {"attention_mask": layer_masks(model.config, lambda window: block_mask(lo, hi, window=window))}
+    if attention == two_calls.NAME:
+        # Transformers makes no mask for an attention that has none registered; the window comes with each layer's call.
+        return {"attention_mask": None, "ism_plan": two_calls.plan(lo, hi)}
+    raise unknown_attention(attention, ATTENTIONS)
+
+
+def _checked(named: Arguments, lo: object, hi: object) -> tuple[Tensor, Tensor]:
+    """The intervals, if they fit the rest of the batch."""
+    tokens = next((named[name] for name in ("input_ids", "inputs_embeds") if named.get(name) is not None), None)
+    shape = tokens.shape[:2] if isinstance(tokens, Tensor) else None
+    if not isinstance(lo, Tensor) or not isinstance(hi, Tensor) or not lo.shape == hi.shape == shape:
+        sizes = [list(one.shape) if isinstance(one, Tensor) else one for one in (lo, hi)]
+        raise ModelError(
+            f"ism_lo and ism_hi are {sizes[0]} and {sizes[1]}, but the batch has the shape {list(shape or ())}",
+            code="bad-batch",
+            hint="Both are needed, one number per token, padding included: pad the columns first, then make intervals.",
+        )
+    if named.get("attention_mask") is not None:
+        raise ModelError(
+            "the batch has both ism_lo, ism_hi and an attention_mask, and only one can be followed",
+            code="bad-batch",
+            hint="Leave attention_mask out; padding is part of the intervals (one more document).",
+        )
+    cache = named.get("past_key_values")
+    if isinstance(cache, Cache) and cache.get_seq_length():
+        raise ModelError(
+            "ism_lo and ism_hi count from the start of a row, and the cache holds tokens before it",
+            code="bad-batch",
+            hint="Use prefill_segments and generate_answer for inference with a cache.",
+        )
+    return lo, hi
+
+
+def _is_mask_of_pairs(mask: object) -> bool:
+    """Whether this is a ready mask, or one per type of layer, and not None or a two-dimensional padding mask."""
+    if isinstance(mask, Mapping):
+        return True
+    return isinstance(mask, BlockMask) or (isinstance(mask, Tensor) and mask.ndim == 4)
+
+
+def _names(module: nn.Module) -> list[str]:
+    return list(inspect.signature(module.forward).parameters)
+
+
+def _named(module: nn.Module, args: tuple[object, ...], kwargs: Arguments) -> Arguments:
+    """All arguments of a call by their names."""
+    return dict(zip(_names(module), args, strict=False)) | kwargs if args else dict(kwargs)
+
+
+def _dropped(model: nn.Module) -> ModelError:
+    return ModelError(
+        f"ism_lo and ism_hi get lost on their way to the decoder of {type(model).__name__}",
+        code="mask-unsupported",
+        hint="Give the mask as attention_mask: Collator(mask='bool') for sdpa, mask='float' for eager attention.",
+    )
+
+
+def _missing(why: str) -> ModelError:
+    return ModelError(
+        f"{why}, but no mask came with it",
+        code="mask-missing",
+        hint="Batches need ism_lo and ism_hi, as ismpack.torch.Collator makes them; with the Hugging Face Trainer set "
+        "remove_unused_columns=False. Take the hook off with its remove() for plain causal training.",
+    )
