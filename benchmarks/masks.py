@@ -134,15 +134,15 @@ def costs(pack: Pack) -> dict[str, dict[str, int]]:
 
 
 def print_times(times: Mapping[int, Mapping[str, list[float]]]) -> None:
-    print(f"{'microseconds: median (lowest-highest)':<40}" + "".join(f"{f'{n:,} tokens':>30}" for n in times))
+    print(f"{'microseconds: median (lowest-highest)':<38}" + "".join(f"{f'{n:,} tokens':>34}" for n in times))
     for name in next(iter(times.values())):
         cells = [[1e6 * value for value in seconds[name]] for seconds in times.values()]
         shown = (f"{median(cell):,.0f} ({min(cell):,.0f}-{max(cell):,.0f})" for cell in cells)
-        print(f"{name:<40}" + "".join(f"{cell:>30}" for cell in shown))
+        print(f"{name:<38}" + "".join(f"{cell:>34}" for cell in shown))
     if all(OURS in seconds for seconds in times.values()):
         cells = [ratios(seconds) for seconds in times.values()]
         shown = (f"{median(cell):,.1f} ({min(cell):,.1f}-{max(cell):,.1f})" for cell in cells)
-        print(f"{f'times that {TORCHS} takes':<40}" + "".join(f"{cell:>30}" for cell in shown))
+        print(f"{f'times that {TORCHS} takes':<38}" + "".join(f"{cell:>34}" for cell in shown))
 
 
 def ratios(seconds: Mapping[str, list[float]]) -> list[float]:

@@ -22,14 +22,16 @@ def rows(draw: st.DrawFn) -> Row:
     """A valid row.
 
     Queries are of mixed types and may be empty, the first one too (the document then begins with an answer). A turn may
-    lack its answer, a document may have one token, and the row may be padded.
+    lack its answer, a document may have one token, turns may be counted anew in each, and the row may be padded.
     """
     types: list[int] = []
     turns: list[int] = []
     lengths: list[int] = []
-    turn = draw(st.integers(0, 2))
+    turn = first_turn = draw(st.integers(0, 2))
+    anew = draw(st.booleans())
     for _ in range(draw(st.integers(1, 3))):
         start = len(types)
+        turn = first_turn if anew else turn
         for _ in range(draw(st.integers(1, 3))):
             query = draw(st.lists(st.sampled_from([1, 3, 5, 7]), max_size=4))
             answer = [2] * draw(st.integers(0 if query else 1, 3))

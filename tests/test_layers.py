@@ -123,7 +123,10 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], *([command, "--help"] for command in ("convert", "inspect", "verify", "formats", "template"))],
+    [
+        ["--help"],
+        *([command, "--help"] for command in ("convert", "inspect", "verify", "export", "formats", "template")),
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (

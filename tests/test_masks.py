@@ -296,6 +296,11 @@ def test_triplets_of_a_row_worked_by_hand() -> None:
     assert [v.dtype.name for v in columns] == ["int64", "uint8", "int64", "int64", "bool"]
 
 
+def test_answers_of_two_documents_are_two_triplets_though_they_meet_and_share_a_turn_id() -> None:
+    new = masks.triplets([1, 2, 2], [0, 0, 0], [2, 1])
+    assert (new.index.tolist(), new.seq_lengths.tolist(), new.turn_ids.tolist()) == ([0, 1, 2], [2, 1], [0, 0, 1])
+
+
 def test_triplets_of_a_row_without_answers_are_none() -> None:
     new = masks.triplets([1, 1, 0], [0, 0, 1], [2, 1])
     assert [len(v) for v in (new.index, new.segment_type_ids, new.turn_ids, new.seq_lengths, new.trainable)] == [0] * 5

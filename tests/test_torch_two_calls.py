@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tiny_models import MODELS, VOCABULARY, build, tiny_model
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from ismpack import masks
@@ -289,8 +291,25 @@ def test_which_kernel():
         assert kernel_for(wide, wide) == MathKernel()
 
 
-@pytest.mark.parametrize("window", [None, 3])
-def test_varlen_kernel_fits_its_operators(window):
+class Operators(TorchDispatchMode):
+    """Keeps the arguments of the operators of `torch.nn.attention.varlen`, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[str, dict[str, object]] = {}
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator.namespace == "torch_attn":
+            names = [argument.name for argument in operator._schema.arguments]
+            self.calls[operator._schema.name] = dict(zip(names, args, strict=False)) | (kwargs or {})
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("window", "causal", "window_size"),
+    [(None, True, [-1, 0]), (3, False, [2, 0])],  # FlashAttention does not count the token itself
+)
+def test_varlen_kernel_fits_its_operators(window, causal, window_size):
     """Arguments, shapes and dtypes only: nothing is computed on a fake tensor."""
     lo, hi = batch_of([row_of([[(5, 3), (4, 2)], [(7, 1)]])])
     read = plan(lo, hi)
@@ -299,11 +318,24 @@ def test_varlen_kernel_fits_its_operators(window):
         k = torch.zeros(22, 2, 8, dtype=torch.bfloat16, device="cuda")
         at = torch.zeros(len(read.documents), dtype=torch.int32, device="cuda")
         sequences = Sequences(at, read.max_document, 0.5, window)
-        out, lse = VarlenKernel().forward(q, k, k, sequences)
+        with Operators() as operators:
+            out, lse = VarlenKernel().forward(q, k, k, sequences)
         assert (out.shape, out.dtype) == (q.shape, torch.bfloat16)
         assert (lse.shape, lse.dtype) == ((4, 22), torch.float32)
-        dq, dk, dv = VarlenKernel().backward(q, q, k, k, out, lse, sequences)
+        with operators:
+            dq, dk, dv = VarlenKernel().backward(q, q, k, k, out, lse, sequences)
         assert (dq.shape, dk.shape, dv.shape) == (q.shape, k.shape, k.shape)
+    common = {"max_q": 11, "max_k": 11, "is_causal": causal, "scale": 0.5, "window_size": window_size}
+    forward, backward = (
+        operators.calls["torch_attn::_varlen_attn"],
+        operators.calls["torch_attn::_varlen_attn_backward"],
+    )
+    assert forward["enable_gqa"] is True
+    for call in (forward, backward):
+        assert {name: call[name] for name in common} == common
+        assert call["cu_seq_q"] is call["cu_seq_k"] is at
+    assert backward["out"] is out
+    assert backward["lse"] is lse
 
 
 # --- inside models of transformers
@@ -383,11 +415,50 @@ def test_gradient_checkpointing():
     assert worst_step_difference(model, reference) <= 1e-10
 
 
-def test_autocast():
-    # Under autocast the query and key norms of Qwen 3 give float32 and its values stay bfloat16.
+class Recording:
+    """The reference kernel, keeping what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        self.calls.append((len(q), sequences.max_seqlen, q.dtype, k.dtype, v.dtype, torch.is_autocast_enabled("cpu")))
+        return MathKernel().forward(q, k, v, sequences)
+
+    def backward(self, dout, q, k, v, out, lse, sequences):  # noqa: PLR0917
+        self.calls.append(("backward", torch.is_autocast_enabled("cpu")))
+        return MathKernel().backward(dout, q, k, v, out, lse, sequences)
+
+
+@pytest.fixture
+def recording() -> Iterator[Recording]:
+    """The kernel of every model whose attention is `NAME`, as long as the test runs."""
+    kernel = Recording()
+    register(kernel)
+    yield kernel
+    register()
+
+
+def test_a_kernel_of_ones_own(recording):
+    model = tiny_model("llama", NAME)
+    install_ism(model)
+    model(**batch())
+    # The check before the first use, then two calls per layer: 40 tokens in documents of at most 14, and the tokens
+    # that see later ones: 3 + 2 + 4 of the first row, 1 + 5 of the second.
+    sizes = [call[:2] for call in recording.calls if call[0] != "backward"]
+    assert sizes == [(136, 130), *[(40, 14), (15, 5)] * 2]
+
+
+def test_autocast(recording):
+    # Under autocast the query and key norms of Qwen 3 give float32, and its values are bfloat16.
     model, reference = (tiny_model("qwen3", attention).train() for attention in (NAME, "sdpa"))
     with torch.autocast("cpu", torch.bfloat16):
         (ours, gradients), (theirs, expected) = (loss_and_gradients(one, batch()) for one in (model, reference))
+    half = torch.bfloat16
+    assert recording.calls[2:] == [
+        *[(40, 14, half, half, half, False), (15, 5, half, half, half, False)] * 2,
+        *[("backward", False)] * 4,
+    ]
     assert float(ours[0]) == pytest.approx(float(theirs[0]), abs=0.02)
     for name, gradient in expected.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=0.1, atol=0.02)
@@ -443,6 +514,13 @@ def test_layers_that_do_not_say_what_they_are(model_type, options, message):
     assert caught.value.code == "mask-unsupported"
 
 
+def test_attention_that_is_not_causal_is_refused():
+    model = tiny_model("llama", NAME)
+    model.model.layers[1].self_attn.is_causal = False
+    with pytest.raises(ModelError, match="not causal to begin with"):
+        model(input_ids=batch()["input_ids"], use_cache=False, ism_plan=plan(batch()["ism_lo"], batch()["ism_hi"]))
+
+
 def test_what_cannot_go_with_a_plan():
     model, ids = tiny_model("llama", NAME), batch()["input_ids"]
     read = plan(batch()["ism_lo"], batch()["ism_hi"])
@@ -455,27 +533,3 @@ def test_what_cannot_go_with_a_plan():
     with pytest.raises(ModelError, match=r"plan is of a batch \[2, 20\], but attention got \[1, 20\]") as caught:
         model(input_ids=ids[:1], ism_plan=read, use_cache=False)
     assert caught.value.code == "bad-batch"
-
-
-def test_a_kernel_of_ones_own():
-    calls: list[tuple[int, int]] = []
-
-    class Counting:
-        def forward(self, q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
-            calls.append((len(q), sequences.max_seqlen))
-            return MathKernel().forward(q, k, v, sequences)
-
-        def backward(self, dout, q, k, v, out, lse, sequences):  # noqa: PLR0917
-            return MathKernel().backward(dout, q, k, v, out, lse, sequences)
-
-    model = tiny_model("llama", NAME)
-    install_ism(model)
-    default = model(**batch()).logits
-    register(Counting())
-    try:
-        assert torch.equal(model(**batch()).logits, default)
-    finally:
-        register()
-    # The check before the first use, then two calls per layer: 40 tokens in documents of at most 14, and the tokens
-    # that see later ones: 3 + 2 + 4 of the first row, 1 + 5 of the second.
-    assert calls == [(136, 130), *[(40, 14), (15, 5)] * 2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from ismpack import __version__
-from ismpack.cli import convert, formats, inspect, template, verify
+from ismpack.cli import convert, export, formats, inspect, template, verify
 from ismpack.cli.console import Console, Group
 from ismpack.schema import FORMAT_VERSION
 
@@ -32,5 +32,12 @@ def main(ctx: click.Context, color: str, debug: bool) -> None:
     ctx.color = ctx.obj.stdout_color
 
 
-for command in (convert.command, inspect.command, verify.command, template.command, formats.command):
+for command in (
+    convert.command,
+    inspect.command,
+    verify.command,
+    export.command,
+    template.command,
+    formats.command,
+):
     main.add_command(command)

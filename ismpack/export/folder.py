@@ -33,7 +33,7 @@ def check_place(out: Path, dataset: Path, *, overwrite: bool) -> None:
         )
     if not os.path.lexists(out) or _is_empty(out):
         return
-    if not (out / MARK).is_file():
+    if out.is_symlink() or not (out / MARK).is_file():
         raise OutputError(
             f"{out} exists and is no export",
             code="output-exists",
@@ -68,21 +68,19 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def _take_place(building: Path, out: Path) -> None:
-    old: Path | None = None
-    if (out / MARK).is_file():
-        # An empty folder may be renamed over; a fresh one beside it makes a name that nobody else has.
-        old = Path(tempfile.mkdtemp(prefix=f"{out.name}.ismpack-old-", dir=out.parent))
-        out.rename(old)
-    elif os.path.lexists(out) and not _is_empty(out):
+    earlier = (out / MARK).is_file()
+    if os.path.lexists(out) and not earlier and not _is_empty(out):
         raise OutputError(f"{out} was taken while this run went on", code="output-exists", hint="Run again.")
+    old = building.with_name(f"{building.name}-old")
     try:
+        if earlier:
+            out.rename(old)
         building.rename(out)
     except BaseException:  # an interrupt between the two renames must not leave the place empty
-        if old is not None and not os.path.lexists(out):
+        if old.exists() and not os.path.lexists(out):
             old.rename(out)
         raise
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_empty(path: Path) -> bool:

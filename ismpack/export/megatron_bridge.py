@@ -48,7 +48,9 @@ def write(job: Job) -> tuple[str, ...]:
                 }
                 writer.write_batch(record_batch(schema, columns), row_group_size=len(batch))
     return (
-        (f"{after_stop:,} targets follow a stop token; if that is its eos, they carry no loss",) if after_stop else ()
+        (f"targets that follow a stop token carry no loss if it is the tokenizer's eos: {after_stop:,}",)
+        if after_stop
+        else ()
     )
 
 

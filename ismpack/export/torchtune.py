@@ -9,19 +9,21 @@ own on disk, so this is a dataset folder and `packed_dataset`, a dataset builder
         input_pos  list<int32>   anew with every document, padding included
         seq_lens   list<int32>   tokens per document; padding is one more document
 
-The collator makes a causal mask inside each document of it.
+The collator makes a causal mask inside each document of it. The development branch after 0.6.1 shifts labels in its
+datasets instead of its recipes; `packed_dataset` refuses to load there.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 
 import datasets
 import numpy as np
 import numpy.typing as npt
 
-from ismpack.errors import UsageError
+from ismpack.errors import DatasetError, UsageError
 from ismpack.export.columns import even_offsets, labels, padded
 from ismpack.export.job import Job, Target
 from ismpack.export.list_columns import ListColumn, write_datasets_folder
@@ -30,6 +32,8 @@ from ismpack.reader import RowBatch
 from ismpack.schema import IGNORE_INDEX
 
 _COLUMNS = {"tokens": "int32", "labels": "int32", "input_pos": "int32", "seq_lens": "int32"}
+_LAST_UNSHIFTED = (0, 6)
+"""Release whose recipes still shift."""
 
 
 def write(job: Job) -> tuple[str, ...]:
@@ -48,13 +52,28 @@ def packed_dataset(tokenizer: object, *, directory: str, packed: bool = True) ->
 
     Raises:
         UsageError: `bad-option`: `packed` is false, so the recipe would take a collator that drops the documents.
+        DatasetError: `export-impossible`: the installed torchtune wants other labels.
     """
     del tokenizer
     if not packed:
         raise UsageError(
             "packed must be True for packs", code="bad-option", hint="Write `packed: True` under `dataset:`."
         )
+    _check_version()
     return datasets.load_from_disk(directory).with_format("torch")
+
+
+def _check_version() -> None:
+    try:
+        installed = metadata.version("torchtune")
+    except metadata.PackageNotFoundError:
+        return  # read outside of a recipe
+    if tuple(map(int, installed.split(".")[:2])) > _LAST_UNSHIFTED:
+        raise DatasetError(
+            f"torchtune {installed} wants shifted labels, and this export holds unshifted ones",
+            code="export-impossible",
+            hint="Install torchtune 0.6.1.",
+        )
 
 
 def _batches(job: Job) -> Iterator[Mapping[str, ListColumn]]:

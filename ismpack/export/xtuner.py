@@ -131,6 +131,8 @@ DataloaderConfig(
         {{"dataset": DatasetConfig(anno_path={_documents_path(out)!r}), "tokenize_fn": PretokenizedConfig()}},
     ],
     pack_level="preset",
+    sampler_type="preset",
+    group_by_length=False,
     pack_config_path={out!r},
     sampler_config_path={f"{out}/order.npy"!r},
     pack_max_length={max_length},

@@ -52,7 +52,7 @@ class InstalledMask:
             ]
 
     def remove(self) -> None:
-        """Take the hooks off the model; it no longer knows `ism_lo` and `ism_hi`."""
+        """Take the hooks off. Transformers then ignores `ism_lo` and `ism_hi` without a word, as without a hook."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

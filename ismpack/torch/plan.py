@@ -91,7 +91,7 @@ def _check_intervals(lo: Tensor, hi: Tensor) -> Tensor:
             code="bad-batch",
         )
     token = torch.arange(lo.shape[1], device=lo.device)
-    good = (lo >= 0) & (lo <= token) & (token < hi) & (hi <= lo.shape[1])
+    good = (token < hi) & (hi <= lo.shape[1])
     good[:, 0] &= lo[:, 0] == 0
     good[:, 1:] &= (lo[:, 1:] == lo[:, :-1]) | (lo[:, 1:] == token[1:])
     in_block = hi[:, :-1] > token[1:]

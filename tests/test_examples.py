@@ -1,0 +1,138 @@
+"""Every example runs, does what its first lines say, and stays as short as an example should be."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import ismpack
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "tiny_model")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def examples_on_the_path() -> Iterator[None]:
+    """As when a script is run from there."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        yield
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory, sample_data: Path) -> str:
+    target = tmp_path_factory.mktemp("examples") / "out"
+    ismpack.convert(
+        [sample_data / "alpaca.jsonl", sample_data / "chat.jsonl"],
+        target,
+        tokenizer=str(sample_data / "tokenizer"),
+        max_length=192,
+        limit=14,
+        with_columns=("labels",),
+    )
+    return str(target)
+
+
+def example(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", ["hf_trainer", "plain_loop", "trl_causal", "trl_ism"])
+def test_loss_falls(directory: str, name: str) -> None:
+    losses = example(name).main([directory, "--steps", "8", "--learning-rate", "0.01"])
+    assert len(losses) == 8
+    assert min(losses[-2:]) < losses[0] - 0.5
+
+
+def test_plain_loop_knows_other_attention(directory: str) -> None:
+    sdpa, eager = (
+        example("plain_loop").main([directory, "--steps", "2", "--attention", name]) for name in ("sdpa", "eager")
+    )
+    assert sdpa == pytest.approx(eager, abs=1e-5)
+
+
+def test_trl_causal_wants_stored_labels(tmp_path: Path, sample_data: Path) -> None:
+    plain = tmp_path / "out"
+    ismpack.convert(sample_data / "alpaca.jsonl", plain, tokenizer=str(sample_data / "tokenizer"))
+    with pytest.raises(SystemExit, match="convert with --with labels"):
+        example("trl_causal").main([str(plain)])
+
+
+class TestJax:
+    def test_attention_equals_numpy(self, directory: str) -> None:
+        row = ismpack.load(directory)[0]
+        states = np.random.default_rng(0).normal(size=(3, len(row), 2, 8)).astype(np.float32)
+        lo, hi, _, _ = ismpack.masks.intervals(row.segment_type_ids, row.turn_ids, row.seq_lengths)
+        found = example("jax_attention").ism_attention(*states, lo, hi)
+        query, key, value = states.astype(np.float64)
+        scores = np.einsum("qhw,khw->hqk", query, key) / np.sqrt(8)
+        allowed = ismpack.masks.dense(row.segment_type_ids, row.turn_ids, row.seq_lengths)
+        weights = np.exp(np.where(allowed, scores, -np.inf))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(found, np.einsum("hqk,khw->qhw", weights, value), atol=1e-5)
+        causal = ismpack.masks.intervals(row.segment_type_ids, row.turn_ids, row.seq_lengths, "causal")
+        other = example("jax_attention").ism_attention(*states, causal.lo, causal.hi)
+        assert np.abs(found - other).max() > 0.1, "the mask matters"
+
+    def test_is_compiled_once_for_all_rows(self, directory: str, capsys: pytest.CaptureFixture[str]) -> None:
+        attention = example("jax_attention").ism_attention
+        jax.clear_caches()
+        example("jax_attention").main([directory, "--rows", "3"])
+        assert attention._cache_size() == 1
+        assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_ablation(directory: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = example("ablation").main([directory, "--steps", "3"])
+    assert list(table) == ["causal", "mas", "ism", "prefix", "triplets"]
+    assert table["causal"]["tokens"] == table["ism"]["tokens"] < table["triplets"]["tokens"]
+    assert table["prefix"]["targets"] < table["ism"]["targets"] == table["triplets"]["targets"]
+    assert len({row["first"] for row in table.values()}) == 5, "five masks, five losses from the same weights"
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+class TestLateQuestion:
+    def test_answers_are_right(self) -> None:
+        toy = example("late_question")
+        for message, answer in _questions(toy, seed=0):
+            *throws, holder, hops = message.split()
+            passes = dict(throw.split(">") for throw in throws)
+            for _ in range(int(hops)):
+                holder = passes[holder]
+            assert answer == holder
+
+    def test_shows_the_course_of_every_seed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        options = ["--steps", "8", "--seeds", "2", "--checkpoints", "2", "--conversations", "300", "--batch-size", "8"]
+        courses = example("late_question").main(options)
+        assert [np.shape(course) for course in courses.values()] == [(2, 2, 3)] * 2
+        lines = capsys.readouterr().out.splitlines()
+        assert re.fullmatch(r" +8( +0\.\d\d \(0\.\d\d \.\. 0\.\d\d\)){6}", lines[-1])
+        assert courses == example("late_question").main(options), "seeded"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_says_how_it_is_run(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert f"    python examples/{name}.py" in text.split('"""')[1]
+    assert name == "late_question" or len(text.splitlines()) <= 95
+
+
+def _questions(toy: ModuleType, seed: int) -> Iterator[tuple[str, str]]:
+    rng = toy.random.Random(seed)
+    for _ in range(50):
+        contents = [message["content"] for message in toy.conversation(rng)["messages"]]
+        yield from zip(contents[::2], contents[1::2], strict=True)
