@@ -8,7 +8,7 @@
     ├── OutputError              the output directory cannot be written, or holds something else
     ├── RunError                 the run finished without a dataset (exit_code 1)
     ├── DatasetError             a directory is not a readable ismpack dataset
-    ├── ModelError               a model or kernel cannot compute what a mask asks for
+    ├── TrainingError            a batch, its mask and a model that do not go together
     └── InternalError            ismpack broke its own rule; never the user's fault
 
 A code is kebab-case, stable and listed in `CODES`; the documentation's table is generated from there.
@@ -233,8 +233,8 @@ class DatasetError(IsmpackError):
     """A directory is not a readable ismpack dataset."""
 
 
-class ModelError(IsmpackError):
-    """A model or kernel cannot compute what a mask asks for."""
+class TrainingError(IsmpackError):
+    """A batch, its mask and a model that do not go together."""
 
 
 class InternalError(IsmpackError):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import ismpack
+import ismpack.torch
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "tiny_model")
@@ -108,20 +109,40 @@ def test_ablation(directory: str, capsys: pytest.CaptureFixture[str]) -> None:
 class TestLateQuestion:
     def test_answers_are_right(self) -> None:
         toy = example("late_question")
-        for message, answer in _questions(toy, seed=0):
-            *throws, holder, hops = message.split()
-            passes = dict(throw.split(">") for throw in throws)
-            for _ in range(int(hops)):
-                holder = passes[holder]
-            assert answer == holder
+        rng = toy.random.Random(0)
+        for _ in range(50):
+            contents = [message["content"] for message in toy.conversation(rng)["messages"]]
+            for question, answer in zip(contents[::2], contents[1::2], strict=True):
+                *row, asked = question.split()
+                assert [letter for letter in set(row) if row.count(letter) == int(asked)] == [answer]
 
     def test_shows_the_course_of_every_seed(self, capsys: pytest.CaptureFixture[str]) -> None:
         options = ["--steps", "8", "--seeds", "2", "--checkpoints", "2", "--conversations", "300", "--batch-size", "8"]
         courses = example("late_question").main(options)
-        assert [np.shape(course) for course in courses.values()] == [(2, 2, 3)] * 2
+        assert [np.shape(course) for course in courses.values()] == [(2, 2)] * 2
         lines = capsys.readouterr().out.splitlines()
-        assert re.fullmatch(r" +8( +0\.\d\d \(0\.\d\d \.\. 0\.\d\d\)){6}", lines[-1])
+        assert re.fullmatch(r" +8( +0\.\d\d \(0\.\d\d \.\. 0\.\d\d\)){2}", lines[-1])
         assert courses == example("late_question").main(options), "seeded"
+
+    def test_counts_answers(self, tmp_path: Path) -> None:
+        """Weights that make the model always say `a` are right as often as `a` is the answer."""
+        toy = example("late_question")
+        toy.write_tokenizer(tmp_path / "tokenizer")
+        rows = ismpack.load(toy.make_dataset(tmp_path, "few", 20, seed=0))
+        model = toy.LlamaForCausalLM(
+            toy.LlamaConfig(
+                vocab_size=24, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
+            )
+        )
+        torch.nn.init.zeros_(model.lm_head.weight)
+        torch.nn.init.ones_(model.model.norm.weight)
+        model.lm_head.weight.data[1] = 1.0
+        model.model.embed_tokens.weight.data.fill_(1.0)
+        batch = ismpack.torch.Collator("causal", mask="bool")(list(rows))
+        answers = [letter for row in rows for letter in row.input_ids[row.loss_mask == 1].tolist() if letter <= 16]
+        assert len(answers) == 60
+        assert toy.right_answers(model, batch) == pytest.approx(answers.count(1) / 60)
+        assert answers.count(1) > 0
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -129,10 +150,3 @@ def test_says_how_it_is_run(name: str) -> None:
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert f"    python examples/{name}.py" in text.split('"""')[1]
     assert name == "late_question" or len(text.splitlines()) <= 95
-
-
-def _questions(toy: ModuleType, seed: int) -> Iterator[tuple[str, str]]:
-    rng = toy.random.Random(seed)
-    for _ in range(50):
-        contents = [message["content"] for message in toy.conversation(rng)["messages"]]
-        yield from zip(contents[::2], contents[1::2], strict=True)

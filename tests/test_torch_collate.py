@@ -15,14 +15,13 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_mask
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import RemoveColumnsCollator
 
 from ismpack import load, masks
 from ismpack.data import Pack
-from ismpack.errors import UsageError
+from ismpack.errors import TrainingError, UsageError
 from ismpack.schema import COLUMNS
 from ismpack.torch.collate import Collator
 from ismpack.torch.data import PackDataset, PackStream
@@ -161,13 +160,6 @@ def test_dense_masks() -> None:
     assert (added[~boolean] == torch.finfo(torch.float32).min).all()
 
 
-def test_block_masks() -> None:
-    batch = Collator(mask="block")([two_documents(), two_documents()])["attention_mask"]
-    assert isinstance(batch, BlockMask)
-    dense = create_mask(batch.mask_mod, 2, 1, 10, 10, device="cpu")
-    assert torch.equal(dense, Collator(mask="bool")([two_documents(), two_documents()])["attention_mask"])
-
-
 # against the definition, for any rows
 
 TURN = st.tuples(st.text("13577", max_size=3), st.integers(1, 3), st.booleans()).map(
@@ -213,7 +205,7 @@ def test_batches_are_what_the_definition_says(rows: list[Pack], kind: Any, extra
     expected = [reference(one, kind) for one in rows]
     length = max(len(ids) for ids, *_ in expected) + extra
     if all(label == N for _, labels, *_ in expected for label in labels):
-        with pytest.raises(UsageError, match="no token of the batch carries loss"):
+        with pytest.raises(TrainingError, match="no token of the batch carries loss"):
             Collator(kind)(rows)
         return
     batch = lists(Collator(kind, mask="bool", pad_to=length)(rows))
@@ -282,8 +274,8 @@ def test_a_trainer_hands_packs_through(directory: Path, tmp_path: Path) -> None:
 # refusals
 
 
-def refused(collator: Collator, rows: Any) -> UsageError:
-    with pytest.raises(UsageError) as caught:
+def refused(collator: Collator, rows: Any) -> TrainingError:
+    with pytest.raises(TrainingError) as caught:
         collator(rows)
     assert caught.value.code == "bad-batch"
     return caught.value
@@ -310,7 +302,7 @@ def test_no_rows_are_no_batch() -> None:
 
 def test_batches_of_batches_are_refused_with_what_to_do(directory: Path) -> None:
     stream = DataLoader(PackStream(directory), collate_fn=Collator())  # without batch_size=None
-    with pytest.raises(UsageError, match="not a list") as caught:
+    with pytest.raises(TrainingError, match="not a list") as caught:
         next(iter(stream))
     assert caught.value.hint is not None
     assert "batch_size=None" in caught.value.hint
@@ -354,7 +346,7 @@ def test_the_leak_check_catches_what_should_never_come(monkeypatch: pytest.Monke
     ("options", "message"),
     [
         ({"kind": "isn"}, "kind='isn' does not exist; choose one of 'ism', 'causal', 'mas', 'prefix', 'triplets'"),
-        ({"mask": "dense"}, "mask='dense' does not exist; choose one of 'intervals', 'bool', 'float', 'block', None"),
+        ({"mask": "dense"}, "mask='dense' does not exist; choose one of 'intervals', 'bool', 'float', None"),
         ({"labels": "aligned"}, "labels='aligned' does not exist; choose one of 'unshifted', 'shifted'"),
         ({"pad_to": 8, "pad_to_multiple_of": 8}, "pad_to and pad_to_multiple_of are both given"),
         ({"pad_to": 0}, "pad_to must be 1 or more, got 0"),
@@ -366,11 +358,3 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
     with pytest.raises(UsageError, match=re.escape(message)) as caught:
         Collator(**options)
     assert caught.value.code == "bad-option"
-
-
-def test_a_block_mask_does_not_leave_a_worker(directory: Path) -> None:
-    batches = DataLoader(PackStream(directory), batch_size=None, collate_fn=Collator(mask="block"), num_workers=1)
-    with pytest.raises(RuntimeError, match="a BlockMask cannot be sent from a worker process"):
-        next(iter(batches))
-    with pytest.raises(AttributeError, match="Can't pickle local object"):
-        pickle.dumps(Collator(mask="block")([two_documents()]))

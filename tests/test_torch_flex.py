@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from ismpack import masks
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 from ismpack.torch.dense import dense_mask
 from ismpack.torch.flex import block_mask, mask_mod
 
@@ -173,11 +173,11 @@ def test_vectors_that_do_not_fit_are_refused() -> None:
     bad = [(lo[0], hi[0]), (lo, hi[:, 1:]), (lo.float(), hi.float()), (lo, hi.long())]
     for one, other in bad:
         for build in (dense_mask, block_mask, mask_mod):
-            with pytest.raises(ModelError, match="bad-batch"):
+            with pytest.raises(TrainingError, match="bad-batch"):
                 build(one, other)
-    with pytest.raises(ModelError, match="sliding window of 0"):
+    with pytest.raises(TrainingError, match="sliding window of 0"):
         dense_mask(lo, hi, window=0)
-    with pytest.raises(ModelError, match="block_size must be 1"):
+    with pytest.raises(TrainingError, match="block_size must be 1"):
         block_mask(lo, hi, 0)
-    with pytest.raises(ModelError, match=r"mask-unsupported.*int64"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*int64"):
         dense_mask(lo, hi, torch.int64)

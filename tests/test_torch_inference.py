@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ismpack import masks
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 from ismpack.torch.hook import install_ism
 from ismpack.torch.inference import SegmentCache, generate_answer, prefill_segments
 from ismpack.torch.two_calls import NAME
@@ -129,7 +129,7 @@ def test_half_a_query_in_the_cache_is_wrong_and_refused():
         lambda: prefill_segments(model, *talk[12:16], cache=cache),
         lambda: generate_answer(model, talk.ids[12:14], cache, max_new_tokens=1, stop_ids=()),
     ):
-        with pytest.raises(ModelError, match="ends in a query") as caught:
+        with pytest.raises(TrainingError, match="ends in a query") as caught:
             split()
         assert caught.value.code == "bad-batch"
     assert len(cache) == 2
@@ -198,17 +198,17 @@ def test_another_choice_and_another_answer():
     ],
 )
 def test_bad_columns(columns, message):
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(TrainingError, match=message) as caught:
         prefill_segments(tiny_model("llama"), *columns)
     assert caught.value.code == "bad-batch"
 
 
 def test_nothing_to_answer():
     model = tiny_model("llama")
-    with pytest.raises(ModelError, match="needs a query"):
+    with pytest.raises(TrainingError, match="needs a query"):
         generate_answer(model, [], SegmentCache(), max_new_tokens=1, stop_ids=())
     cache = SegmentCache()
-    with pytest.raises(ModelError, match="one token or more"):
+    with pytest.raises(TrainingError, match="one token or more"):
         generate_answer(model, [5], cache, max_new_tokens=0, stop_ids=())
     assert len(cache) == 0
 
@@ -218,7 +218,7 @@ def test_nothing_to_answer():
 def test_a_model_that_keeps_no_cache():
     model = tiny_model("llama").train()
     model.gradient_checkpointing_enable()
-    with pytest.raises(ModelError, match="did not store keys and values") as caught:
+    with pytest.raises(TrainingError, match="did not store keys and values") as caught:
         prefill_segments(model, *conversation()[:5])
     assert caught.value.code == "mask-unsupported"
 
@@ -237,6 +237,6 @@ def test_a_model_that_keeps_no_cache():
     ],
 )
 def test_models_that_cannot_be_right(model, message):
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(TrainingError, match=message) as caught:
         prefill_segments(model(), *conversation()[:5])
     assert caught.value.code == "mask-unsupported"

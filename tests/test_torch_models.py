@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from ismpack import masks
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
+from ismpack.torch.collate import Collator
 from ismpack.torch.dense import dense_mask
 from ismpack.torch.flex import block_mask
 from ismpack.torch.hook import install_ism
@@ -232,10 +233,10 @@ def test_a_wrapper_that_loses_the_mask_is_found_out() -> None:
     model = Adapter(tiny_model("llama")).train()
     install_ism(model)
     model(input_ids=tokens(PACK), **intervals(PACK))
-    with pytest.raises(ModelError, match="mask-missing"):
+    with pytest.raises(TrainingError, match="mask-missing"):
         model(input_ids=tokens(PACK))
     model.eval()
-    with pytest.raises(ModelError, match="mask-missing"):
+    with pytest.raises(TrainingError, match="mask-missing"):
         model(input_ids=tokens(PACK), labels=tokens(PACK))
 
 
@@ -260,12 +261,12 @@ def test_a_training_batch_needs_a_mask() -> None:
     model = tiny_model("llama").train()
     handle = install_ism(model)
     for arguments in ({}, {"labels": tokens(PACK)}, {"attention_mask": torch.ones_like(tokens(PACK))}):
-        with pytest.raises(ModelError, match="mask-missing"):
+        with pytest.raises(TrainingError, match="mask-missing"):
             model(input_ids=tokens(PACK), **arguments)
     model.eval()
-    with pytest.raises(ModelError, match=r"mask-missing.*labels"):
+    with pytest.raises(TrainingError, match=r"mask-missing.*labels"):
         model(input_ids=tokens(PACK), labels=tokens(PACK))
-    with pytest.raises(ModelError, match=r"mask-missing.*labels"):
+    with pytest.raises(TrainingError, match=r"mask-missing.*labels"):
         model(tokens(PACK), None, None, None, None, tokens(PACK))
     handle.remove()
     untouched = logits(tiny_model("llama"), tokens(PACK))
@@ -314,7 +315,7 @@ def test_batches_that_do_not_fit_are_refused() -> None:
         (mask | {"attention_mask": torch.ones_like(ids)}, "both ism_lo, ism_hi and an attention_mask"),
         (mask | {"past_key_values": past}, "holds tokens before it"),
     ):
-        with pytest.raises(ModelError, match=rf"bad-batch.*{why}"):
+        with pytest.raises(TrainingError, match=rf"bad-batch.*{why}"):
             logits(model, ids, **wrong)
 
 
@@ -326,15 +327,15 @@ def test_ready_masks_are_taken_when_the_attention_reads_them_right() -> None:
     positions = (torch.arange(ids.shape[1]) - lo).long()
     model.train()
     assert distance(expected, logits(model, ids, attention_mask=dense_mask(lo, hi), position_ids=positions)) <= CLOSE
-    with pytest.raises(ModelError, match=r"mask-unsupported.*BlockMask"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*BlockMask"):
         model(input_ids=ids, attention_mask=block_mask(lo, hi))
     model.set_attn_implementation("eager")
     floats = dense_mask(lo, hi, torch.float32)
     assert distance(expected, logits(model, ids, attention_mask=floats, position_ids=positions)) <= CLOSE
-    with pytest.raises(ModelError, match=r"mask-unsupported.*eager attention adds"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*eager attention adds"):
         model(input_ids=ids, attention_mask=dense_mask(lo, hi))
     model.set_attn_implementation("flex_attention")
-    with pytest.raises(ModelError, match=r"mask-unsupported.*Tensor"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*Tensor"):
         model(input_ids=ids, attention_mask=floats)
 
 
@@ -343,7 +344,7 @@ def test_one_ready_mask_must_not_switch_off_windows() -> None:
     for name in ("gemma3", "mistral-window"):
         model = tiny_model(name).train()
         install_ism(model)
-        with pytest.raises(ModelError, match=r"mask-unsupported.*sliding window of 4"):
+        with pytest.raises(TrainingError, match=r"mask-unsupported.*sliding window of 4"):
             model(input_ids=tokens(PACK), attention_mask=dense_mask(lo, hi))
     ready = {"full_attention": dense_mask(lo, hi), "sliding_attention": dense_mask(lo, hi, window=4)}
     expected = logits(hooked("gemma3"), tokens(PACK), **intervals(PACK))
@@ -372,7 +373,7 @@ def test_attention_that_ignores_masks_is_refused(attention: str) -> None:
     model = tiny_model("llama")
     install_ism(model)
     model.config._attn_implementation_internal = attention  # the setter wants the library of each
-    with pytest.raises(ModelError, match="mask-unsupported") as caught:
+    with pytest.raises(TrainingError, match="mask-unsupported") as caught:
         logits(model, tokens(PACK), **intervals(PACK))
     assert attention in caught.value.message
     assert caught.value.hint == (
@@ -384,7 +385,7 @@ def test_attention_that_ignores_masks_is_refused(attention: str) -> None:
 
 
 def refusal(model: nn.Module) -> str:
-    with pytest.raises(ModelError, match="mask-unsupported") as caught:
+    with pytest.raises(TrainingError, match="mask-unsupported") as caught:
         install_ism(model)
     return caught.value.message
 
@@ -447,7 +448,7 @@ HYBRIDS: dict[str, dict[str, object]] = {
 def test_hybrids_take_one_document_per_row(model_type: str) -> None:
     model = build(model_type, HYBRIDS[model_type], "sdpa")
     install_ism(model)
-    with pytest.raises(ModelError, match=r"mask-unsupported.*state runs from each into the next"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*state runs from each into the next"):
         logits(model, tokens(PACK), **intervals(PACK))
     one = logits(model, TOKENS[:, :25], **intervals([PACK[0]]))
     assert distance(one[:, :11], logits(model, TOKENS[:, :11], **intervals([PACK[0][:1]]))) <= CLOSE
@@ -457,7 +458,7 @@ def test_hybrids_take_one_document_per_row(model_type: str) -> None:
 def test_a_model_without_position_ids_takes_one_document_per_row() -> None:
     model = build("bart", {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4}, "sdpa")
     install_ism(model)
-    with pytest.raises(ModelError, match=r"mask-unsupported.*take no position_ids"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*take no position_ids"):
         logits(model, tokens(PACK), **intervals(PACK))
     assert logits(model, TOKENS[:, :25], **intervals([PACK[0]])).isfinite().all()
 
@@ -466,7 +467,7 @@ def test_a_model_without_position_ids_takes_one_document_per_row() -> None:
 def test_a_model_that_drops_unknown_arguments_is_found_out(train: bool) -> None:
     model = build("gptj", {"rotary_dim": 4}, "eager").train(train)
     install_ism(model)
-    with pytest.raises(ModelError, match=r"mask-unsupported.*get lost on their way"):
+    with pytest.raises(TrainingError, match=r"mask-unsupported.*get lost on their way"):
         model(input_ids=tokens(PACK), **intervals(PACK))
 
 
@@ -506,3 +507,12 @@ def test_a_bare_decoder_takes_the_mask() -> None:
         out = decoder(input_ids=tokens(PACK), **intervals(PACK)).last_hidden_state
         expected = hooked("llama").base_model(input_ids=tokens(PACK), **intervals(PACK)).last_hidden_state
     assert torch.equal(out, expected)
+
+
+def test_the_handle_gives_the_collator_of_its_model() -> None:
+    assert install_ism(tiny_model("llama")).collator() == Collator(pad_id=0)
+    model = tiny_model("llama")
+    model.config.pad_token_id = 7
+    handle = install_ism(model)
+    assert handle.collator("mas", pad_to=64) == Collator("mas", pad_to=64, pad_id=7)
+    assert handle.collator(pad_to_multiple_of=8) == Collator(pad_to_multiple_of=8, pad_id=7)

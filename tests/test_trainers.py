@@ -32,9 +32,7 @@ from trl import SFTConfig, SFTTrainer
 import ismpack
 from ismpack.data import Pack
 from ismpack.errors import IsmpackError
-from ismpack.torch.collate import Collator
-from ismpack.torch.data import PackDataset
-from ismpack.torch.hook import install_ism
+from ismpack.torch import Collator, PackDataset, install_ism
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
@@ -72,7 +70,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, sample_data: Path) -> Pa
         tokenizer=str(sample_data / "tokenizer"),
         max_length=192,
         limit=14,
-        with_columns=("labels",),
+        with_columns=("labels", "position_ids"),
     )
     rows = ismpack.load(target)
     assert max(len(row.seq_lengths) for row in rows) > 1, "packed"
@@ -89,7 +87,7 @@ def dataset(directory: Path) -> Dataset:
 def row(directory: Path) -> Pack:
     """A row of several documents, the one with the most turns."""
     packed = [pack for pack in ismpack.load(directory) if len(pack.seq_lengths) > 1]
-    return max(packed, key=lambda pack: pack.turn_ids.max())
+    return max(packed, key=lambda pack: len(set(pack.turn_ids.tolist())))
 
 
 def llama(attention: str = "sdpa") -> LlamaForCausalLM:
@@ -198,9 +196,27 @@ class TestSameLossAsAlone:
         assert kind == "causal" or found[-1] < found[0] - 0.3
 
     def test_trl_causal_without_glue(self, directory: Path, dataset: Dataset, tmp_path: Path) -> None:
-        found = losses(sft(tmp_path, dataset, steps=12, **TRL_CAUSAL))
+        found = losses(sft(tmp_path, dataset.remove_columns("position_ids"), steps=12, **TRL_CAUSAL))
         assert found[0] == pytest.approx(loss_alone(directory, "causal"), abs=EXACT)
         assert found[-1] < found[0] - 0.3
+
+    def test_trainer_causal_without_glue(self, directory: Path, dataset: Dataset, tmp_path: Path) -> None:
+        """`--with labels,position_ids` and one row per device; rows of several lengths cannot share a batch."""
+        rows = len(dataset)
+        arguments = TrainingArguments(**settings(tmp_path, 1, 1), gradient_accumulation_steps=rows)
+        assert losses(Trainer(model=llama(), args=arguments, train_dataset=dataset)) == [
+            pytest.approx(loss_alone(directory, "causal"), abs=EXACT)
+        ]
+        without = dataset.remove_columns("position_ids")
+        (trap,) = losses(Trainer(model=llama(), args=arguments, train_dataset=without))
+        assert abs(trap - loss_alone(directory, "causal")) > WRONG, "without positions, documents see each other"
+
+    def test_accumulated_steps_count_tokens_once(self, directory: Path, tmp_path: Path) -> None:
+        model, rows = llama(), PackDataset(directory)
+        install_ism(model)
+        arguments = TrainingArguments(**settings(tmp_path, 2, 1), gradient_accumulation_steps=-(-len(rows) // 2))
+        found = losses(Trainer(model=model, args=arguments, train_dataset=rows, data_collator=Collator()))
+        assert found == [pytest.approx(loss_alone(directory, "ism"), abs=EXACT)]
 
     def test_one_row_at_a_time_is_not_padded(self, directory: Path, dataset: Dataset, tmp_path: Path) -> None:
         model = llama()
@@ -281,7 +297,7 @@ class TestTrapsOfTransformers:
         assert "remove_unused_columns=False" in str(refused.value.hint)
         # Rows of a PackDataset are not dictionaries, so nothing is taken away: test_trainer needs no such option.
 
-    def test_flattening_collator_counts_over_documents(self, dataset: Dataset, row: Pack) -> None:
+    def test_flattening_collator_counts_over_documents(self, row: Pack) -> None:
         rows = [{"input_ids": row.input_ids.tolist(), "labels": row.input_ids.tolist()}]
         trap = DataCollatorWithFlattening()(rows)["position_ids"][0].tolist()
         assert trap == list(range(len(row)))

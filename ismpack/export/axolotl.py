@@ -11,6 +11,9 @@ columns) and collator `V2BatchSamplerDataCollatorForSeq2Seq`.
 Our rows are taken apart, because Axolotl has no place for documents inside a row: it would let them attend to each
 other, and with `sample_packing` it numbers the positions of a row straight through. Its own packing keeps documents
 apart and whole, and puts them together anew.
+
+What Axolotl prepares it finds again by its configuration alone, so that another export at the same place would not be
+read; `dataset_prepared_path` inside OUT goes away with OUT.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ def how_to_load(out: str, max_length: int) -> str:
 datasets:
   - path: {json.dumps(out, ensure_ascii=False)}
     type:                # empty: already tokenized
+dataset_prepared_path: {json.dumps(f"{out}/prepared", ensure_ascii=False)}
 sequence_len: {max_length}
 sample_packing: true
 excess_length_strategy: raise

@@ -12,23 +12,20 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.attention.flex_attention import BlockMask
-from torch.utils.data import get_worker_info
 
 from ismpack import masks
 from ismpack.data import Pack
-from ismpack.errors import UsageError
+from ismpack.errors import TrainingError, UsageError
 from ismpack.masks import MaskKind
 from ismpack.schema import IGNORE_INDEX
 from ismpack.torch.dense import dense_mask
-from ismpack.torch.flex import block_mask
 
 Kind: TypeAlias = Literal["ism", "causal", "mas", "prefix", "triplets"]
-MaskForm: TypeAlias = Literal["intervals", "bool", "float", "block"]
+MaskForm: TypeAlias = Literal["intervals", "bool", "float"]
 Labels: TypeAlias = Literal["unshifted", "shifted"]
 RowColumns: TypeAlias = Mapping[str, object]
 """A row as `datasets` gives it: column -> list, array or tensor."""
-Batch: TypeAlias = "dict[str, torch.Tensor | BlockMask]"
+Batch: TypeAlias = dict[str, torch.Tensor]
 
 _NEEDED = ("input_ids", "segment_type_ids", "turn_ids", "loss_mask", "seq_lengths")
 
@@ -58,8 +55,11 @@ class Collator:
     - `position_ids` int64[B, T], from 0 in every document;
     - with `intervals`, `ism_lo` and `ism_hi` int32[B, T]: token i of a row sees exactly the tokens [lo, hi). Models
       take these after `install_ism(model)`, which also keeps a model's sliding window;
-    - with `bool` or `float`, `attention_mask` [B, 1, T, T] (True = attend; float32 0 = attend); with `block`,
-      `attention_mask` as a BlockMask. A mask given to a model like this replaces its sliding window.
+    - with `bool` or `float`, `attention_mask` [B, 1, T, T] (True = attend; float32, 0 = attend). A mask given to a
+      model like this replaces its sliding window.
+
+    A BlockMask is made on the device, `block_mask(batch["ism_lo"].to(device), ...)`: it can leave neither a worker
+    process nor the device on which it was made.
 
     Args:
         kind: A key of `masks.KINDS`; or `triplets`: rows are expanded to one document per answer, with the mask of
@@ -108,15 +108,9 @@ class Collator:
             rows: B rows, or one.
 
         Raises:
-            UsageError: `bad-batch`: no rows, columns that are missing or do not fit, a row longer than `pad_to`, a
+            TrainingError: `bad-batch`: no rows, columns that are missing or do not fit, a row longer than `pad_to`, a
                 token that would be seen before it is predicted, or a batch in which nothing carries loss.
-                `bad-option`: a BlockMask is asked for in a worker process.
         """
-        if self.mask == "block" and get_worker_info() is not None:
-            raise _bad_option(
-                "a BlockMask cannot be sent from a worker process",
-                hint="Use mask='intervals' and install_ism(model), which builds it on the device; or num_workers=0.",
-            )
         several = [rows] if isinstance(rows, Pack | Mapping) else rows
         read = [_expanded(_read(row), self.kind) for row in several]
         if not read:
@@ -228,8 +222,6 @@ def _mask(form: MaskForm | None, lo: torch.Tensor, hi: torch.Tensor) -> Batch:
         return {}
     if form == "intervals":
         return {"ism_lo": lo, "ism_hi": hi}
-    if form == "block":
-        return {"attention_mask": block_mask(lo, hi)}
     return {"attention_mask": dense_mask(lo, hi, dtype=torch.bool if form == "bool" else torch.float32)}
 
 
@@ -237,5 +229,5 @@ def _bad_option(message: str, hint: str | None = None) -> UsageError:
     return UsageError(message, code="bad-option", hint=hint)
 
 
-def _bad_batch(message: str, hint: str | None = None) -> UsageError:
-    return UsageError(message, code="bad-batch", hint=hint)
+def _bad_batch(message: str, hint: str | None = None) -> TrainingError:
+    return TrainingError(message, code="bad-batch", hint=hint)

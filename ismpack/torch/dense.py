@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 
 
 def dense_mask(lo: Tensor, hi: Tensor, dtype: torch.dtype = torch.bool, window: int | None = None) -> Tensor:
@@ -28,7 +28,8 @@ def dense_mask(lo: Tensor, hi: Tensor, dtype: torch.dtype = torch.bool, window: 
         dtype[B, 1, T, T], on the device of `lo`; the 1 stands for the heads.
 
     Raises:
-        ModelError: `bad-batch`: lo and hi are no integers of one shape [B, T]. `mask-unsupported`: dtype is an integer.
+        TrainingError: `bad-batch`: lo and hi are no integers of one shape [B, T]; `mask-unsupported`: dtype is an
+            integer.
     """
     lower = lowest_seen(lo, hi, window)
     token = torch.arange(lo.shape[1], device=lo.device, dtype=lo.dtype)
@@ -36,7 +37,7 @@ def dense_mask(lo: Tensor, hi: Tensor, dtype: torch.dtype = torch.bool, window: 
     if dtype == torch.bool:
         return seen
     if not dtype.is_floating_point:
-        raise ModelError(
+        raise TrainingError(
             f"a mask of {dtype} means nothing to attention",
             code="mask-unsupported",
             hint="Use torch.bool for sdpa, the model's own float type for eager attention.",
@@ -48,10 +49,10 @@ def lowest_seen(lo: Tensor, hi: Tensor, window: int | None) -> Tensor:
     """int32[B, T]: the first token that each token sees, sliding window included.
 
     Raises:
-        ModelError: `bad-batch`: lo and hi are no integers of one shape [B, T], or the window is below 1.
+        TrainingError: `bad-batch`: lo and hi are no integers of one shape [B, T], or the window is below 1.
     """
     if lo.ndim != 2 or lo.shape != hi.shape or lo.dtype != hi.dtype or lo.dtype not in (torch.int32, torch.int64):
-        raise ModelError(
+        raise TrainingError(
             f"lo is {lo.dtype}{list(lo.shape)} and hi {hi.dtype}{list(hi.shape)}; both must be integers [B, T]",
             code="bad-batch",
             hint="They are the first two vectors of ismpack.masks.intervals, one row each per row of the batch.",
@@ -59,5 +60,5 @@ def lowest_seen(lo: Tensor, hi: Tensor, window: int | None) -> Tensor:
     if window is None:
         return lo
     if window < 1:
-        raise ModelError(f"a sliding window of {window} tokens leaves a token nothing to see", code="bad-batch")
+        raise TrainingError(f"a sliding window of {window} tokens leaves a token nothing to see", code="bad-batch")
     return torch.maximum(lo, torch.arange(lo.shape[1], device=lo.device, dtype=lo.dtype) - (window - 1))

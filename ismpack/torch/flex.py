@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import pad
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 from ismpack.torch.dense import lowest_seen
 
 MaskMod: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -32,7 +32,7 @@ def mask_mod(lo: Tensor, hi: Tensor, window: int | None = None) -> MaskMod:
         window: Sliding window in tokens, see `dense_mask`.
 
     Raises:
-        ModelError: `bad-batch`: lo and hi are no integers of one shape [B, T].
+        TrainingError: `bad-batch`: lo and hi are no integers of one shape [B, T].
 
     Source: https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html
     """
@@ -59,10 +59,10 @@ def block_mask(lo: Tensor, hi: Tensor, block_size: int = 128, window: int | None
         A mask for all heads (its dimension of heads is 1), on the device of `lo`.
 
     Raises:
-        ModelError: `bad-batch`: lo and hi are no integers of one shape [B, T], or block_size is below 1.
+        TrainingError: `bad-batch`: lo and hi are no integers of one shape [B, T], or block_size is below 1.
     """
     if block_size < 1:
-        raise ModelError(f"block_size must be 1 or more, got {block_size}", code="bad-batch")
+        raise TrainingError(f"block_size must be 1 or more, got {block_size}", code="bad-batch")
     touched, whole = _blocks(lowest_seen(lo, hi, window), hi, block_size)
     partial = touched & ~whole
     (kv_count, kv_index), (full_kv_count, full_kv_index) = _table(partial), _table(whole)

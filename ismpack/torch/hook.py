@@ -1,7 +1,7 @@
 """`install_ism`: a transformers model that takes the intervals of a batch as its attention mask.
 
-    handle = install_ism(model)
-    loss = model(**Collator()(packs)).loss
+    collator = install_ism(model).collator()
+    loss = model(**collator(packs)).loss
 
 The intervals (`ism_lo`, `ism_hi`) travel as keyword arguments of the model's `forward` down to its text decoder. A hook
 there takes them out and puts in what the attention implementation of that moment wants. It sits on the decoder since
@@ -20,8 +20,9 @@ from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, PreTrainedModel
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 from ismpack.torch import two_calls
+from ismpack.torch.collate import Collator, Kind
 from ismpack.torch.dense import dense_mask
 from ismpack.torch.flex import block_mask
 from ismpack.torch.support import (
@@ -44,12 +45,27 @@ class InstalledMask:
 
     def __init__(self, wrapper: nn.Module, model: PreTrainedModel, decoder: PreTrainedModel) -> None:
         self._waiting = False
-        self._hooks: list[RemovableHandle] = [decoder.register_forward_pre_hook(self._on_decoder, with_kwargs=True)]
+        self._plan: two_calls.Plan | None = None
+        self._pad_id = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
+        self._hooks: list[RemovableHandle] = [
+            decoder.register_forward_pre_hook(self._on_decoder, with_kwargs=True),
+            decoder.register_forward_hook(self._after_decoder),
+        ]
         for outer in {id(one): one for one in (wrapper, model) if one is not decoder}.values():
             self._hooks += [
                 outer.register_forward_pre_hook(self._before_model, with_kwargs=True),
                 outer.register_forward_hook(self._after_model),
             ]
+
+    def collator(
+        self, kind: Kind = "ism", *, pad_to: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> Collator:
+        """What makes batches for this model; see `Collator`.
+
+        A model without `install_ism` ignores the mask of such a batch without a word. Who takes the collator from here
+        cannot forget it.
+        """
+        return Collator(kind, pad_to=pad_to, pad_to_multiple_of=pad_to_multiple_of, pad_id=self._pad_id)
 
     def remove(self) -> None:
         """Take the hooks off. Transformers then ignores `ism_lo` and `ism_hi` without a word, as without a hook."""
@@ -81,7 +97,15 @@ class InstalledMask:
             elif decoder.training:
                 raise _missing("the model is training")
             return None
-        return (), named | _mask_arguments(model, named, lo, hi)
+        arguments = _mask_arguments(model, named, lo, hi)
+        self._plan = cast("two_calls.Plan | None", arguments.get("ism_plan"))
+        return (), named | arguments
+
+    def _after_decoder(self, decoder: nn.Module, args: tuple[object, ...], output: object) -> None:  # noqa: ARG002
+        """A decoder whose layers do not call the attention they were told to has not seen the mask."""
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            plan.check_read(type(decoder).__name__)
 
     def _after_model(self, model: nn.Module, args: tuple[object, ...], output: object) -> None:  # noqa: ARG002
         if self._waiting:
@@ -108,7 +132,7 @@ def install_ism(model: nn.Module) -> InstalledMask:
         A handle with `remove()`. A model that has one already keeps it, and it is returned again.
 
     Raises:
-        ModelError: `mask-unsupported`: the model cannot be right under such a mask (ALiBi, chunked attention, an
+        TrainingError: `mask-unsupported`: the model cannot be right under such a mask (ALiBi, chunked attention, an
             encoder, no attention at all). At a forward also: recurrent layers and several documents per row, an
             attention implementation that misreads masks; `mask-missing`; `bad-batch`.
     """
@@ -157,20 +181,20 @@ def _checked(named: Arguments, lo: object, hi: object) -> tuple[Tensor, Tensor]:
     shape = tokens.shape[:2] if isinstance(tokens, Tensor) else None
     if not isinstance(lo, Tensor) or not isinstance(hi, Tensor) or not lo.shape == hi.shape == shape:
         sizes = [list(one.shape) if isinstance(one, Tensor) else one for one in (lo, hi)]
-        raise ModelError(
+        raise TrainingError(
             f"ism_lo and ism_hi are {sizes[0]} and {sizes[1]}, but the batch has the shape {list(shape or ())}",
             code="bad-batch",
             hint="Both are needed, one number per token, padding included: pad the columns first, then make intervals.",
         )
     if named.get("attention_mask") is not None:
-        raise ModelError(
+        raise TrainingError(
             "the batch has both ism_lo, ism_hi and an attention_mask, and only one can be followed",
             code="bad-batch",
             hint="Leave attention_mask out; padding is part of the intervals (one more document).",
         )
     cache = named.get("past_key_values")
     if isinstance(cache, Cache) and cache.get_seq_length():
-        raise ModelError(
+        raise TrainingError(
             "ism_lo and ism_hi count from the start of a row, and the cache holds tokens before it",
             code="bad-batch",
             hint="Use prefill_segments and generate_answer for inference with a cache.",
@@ -194,16 +218,16 @@ def _named(module: nn.Module, args: tuple[object, ...], kwargs: Arguments) -> Ar
     return dict(zip(_names(module), args, strict=False)) | kwargs if args else dict(kwargs)
 
 
-def _dropped(model: nn.Module) -> ModelError:
-    return ModelError(
+def _dropped(model: nn.Module) -> TrainingError:
+    return TrainingError(
         f"ism_lo and ism_hi get lost on their way to the decoder of {type(model).__name__}",
         code="mask-unsupported",
         hint="Give the mask as attention_mask: Collator(mask='bool') for sdpa, mask='float' for eager attention.",
     )
 
 
-def _missing(why: str) -> ModelError:
-    return ModelError(
+def _missing(why: str) -> TrainingError:
+    return TrainingError(
         f"{why}, but no mask came with it",
         code="mask-missing",
         hint="Batches need ism_lo and ism_hi, as ismpack.torch.Collator makes them; with the Hugging Face Trainer set "

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from ismpack import masks
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 from ismpack.torch import two_calls
 from ismpack.torch.support import decoder_of, has_recurrent_layers, layer_masks, pretrained_model, unknown_attention
 
@@ -91,13 +91,13 @@ def prefill_segments(
         cache: What came before; it grows in place. None: nothing.
 
     Raises:
-        ModelError: `bad-batch`, the columns do not fit each other, or a query would be split over two calls;
+        TrainingError: `bad-batch`, the columns do not fit each other, or a query would be split over two calls;
             `mask-unsupported`, the model or its attention cannot apply the mask.
     """
     cache = SegmentCache() if cache is None else cache
     ids, types, turns = (_vector(column) for column in (input_ids, segment_type_ids, turn_ids))
     if not len(ids) == len(types) == len(turns) or not len(ids):
-        raise ModelError(
+        raise TrainingError(
             f"input_ids, segment_type_ids and turn_ids must be of one length, got {len(ids)}, {len(types)} and "
             f"{len(turns)} tokens",
             code="bad-batch",
@@ -105,7 +105,7 @@ def prefill_segments(
     try:
         ranges, _, causal = masks.segments(types, turns, [len(ids)])
     except ValueError as error:
-        raise ModelError(str(error), code="bad-batch") from error
+        raise TrainingError(str(error), code="bad-batch") from error
     if not causal[0]:
         _refuse_half_queries(cache)
     logits = [
@@ -146,11 +146,11 @@ def generate_answer(
         The answer's ids, up to and including a stop token.
 
     Raises:
-        ModelError: As `prefill_segments`.
+        TrainingError: As `prefill_segments`.
     """
     query, predicted = _vector(query_ids), cache.next_logits
     if max_new_tokens < 1 or (not len(query) and predicted is None):
-        raise ModelError("an answer needs a query or a conversation, and one token or more", code="bad-batch")
+        raise TrainingError("an answer needs a query or a conversation, and one token or more", code="bad-batch")
     if len(query):
         _refuse_half_queries(cache)
         predicted = _feed(model, query, cache, is_query=True)[-1]
@@ -164,7 +164,7 @@ def generate_answer(
 def _refuse_half_queries(cache: SegmentCache) -> None:
     """A call that starts with a query must not find one at the end of the cache: the two would be one query."""
     if cache.ends_in_query:
-        raise ModelError(
+        raise TrainingError(
             "the conversation in the cache ends in a query, and a query must be fed whole",
             code="bad-batch",
             hint="Join the parts of the query; the tokens fed first did not see those that follow.",
@@ -184,7 +184,7 @@ def _feed(model: nn.Module, ids: npt.NDArray[np.integer], cache: SegmentCache, *
             use_cache=True,
         )
     if len(cache) != end:
-        raise ModelError(
+        raise TrainingError(
             f"{type(model).__name__} did not store keys and values",
             code="mask-unsupported",
             hint="Call model.eval(); gradient checkpointing keeps no cache.",
@@ -200,7 +200,7 @@ def _masks(decoder: PreTrainedModel, past: int, end: int, *, is_query: bool) -> 
     if attention not in ATTENTIONS:
         raise unknown_attention(attention, ATTENTIONS)
     if has_recurrent_layers(decoder.config):
-        raise ModelError(
+        raise TrainingError(
             f"models of type {decoder.config.model_type} have layers that carry a state, and their queries stay causal",
             code="mask-unsupported",
             hint="Use a model of attention layers only.",
@@ -225,7 +225,7 @@ def _vector(column: Column) -> npt.NDArray[np.integer]:
     array = column.detach().cpu().numpy() if isinstance(column, Tensor) else np.asarray(column)
     array = array if array.size else array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ModelError(
+        raise TrainingError(
             f"a column of one conversation is one-dimensional and of integers, got {array.dtype}{list(array.shape)}",
             code="bad-batch",
         )

@@ -22,7 +22,7 @@ import torch
 import torch.nn.attention.varlen  # registers the operators of VarlenKernel
 from torch import Tensor
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 
 _CHECKED_LENGTHS = (1, 5, 130)
 """Sequences of `check_kernel`: one token, a few, and more than one tile of a kernel."""
@@ -162,7 +162,7 @@ def check_kernel(kernel: CausalKernel, q: Tensor, k: Tensor, v: Tensor, window: 
         window: Also check a sliding window (of 7).
 
     Raises:
-        ModelError: `mask-unsupported`, the results differ by more than the dtype explains.
+        TrainingError: `mask-unsupported`, the results differ by more than the dtype explains.
     """
     generator = torch.Generator().manual_seed(0)
     total = sum(_CHECKED_LENGTHS)
@@ -193,7 +193,7 @@ def _compare(what: str, got: Tensor, want: Tensor, dtype: torch.dtype) -> None:
     bound = 16 * torch.finfo(dtype).eps * max(1.0, float(want.abs().max()))
     difference = float((got - want).abs().max()) if got.shape == want.shape else float("nan")
     if not difference <= bound:
-        raise ModelError(
+        raise TrainingError(
             f"{what} is off by {difference:.1e} ({bound:.1e} is rounding) for shape {list(got.shape)}",
             code="mask-unsupported",
             hint="Use another kernel: ismpack.torch.two_calls.register(MathKernel()) is slow and right everywhere.",

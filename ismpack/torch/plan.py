@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -39,10 +39,10 @@ class Plan:
         """To be asked after a forward pass: a model whose attention ignored the plan attended to something else.
 
         Raises:
-            ModelError: `mask-unsupported`, no layer has read the plan.
+            TrainingError: `mask-unsupported`, no layer has read the plan.
         """
         if not self.reads:
-            raise ModelError(
+            raise TrainingError(
                 f"no attention layer of {model} asked for the mask: it does not call transformers' AttentionInterface",
                 code="mask-unsupported",
                 hint="Use attn_implementation 'sdpa' or 'eager'.",
@@ -60,7 +60,7 @@ def plan(lo: Tensor, hi: Tensor) -> Plan:
         hi: int[B, T], the end of what each token sees: the end of its query, or `t + 1`.
 
     Raises:
-        ModelError: `bad-batch`, these are no intervals of documents and queries that cover the rows.
+        TrainingError: `bad-batch`, these are no intervals of documents and queries that cover the rows.
     """
     token = _check_intervals(lo, hi)
     rows, length = lo.shape
@@ -85,7 +85,7 @@ def _check_intervals(lo: Tensor, hi: Tensor) -> Tensor:
     """Positions [T], once it is sure that documents and blocks are runs of tokens that fill every row."""
     whole = not (lo.is_floating_point() or hi.is_floating_point())
     if lo.shape != hi.shape or lo.ndim != 2 or not lo.numel() or not whole:
-        raise ModelError(
+        raise TrainingError(
             f"ism_lo and ism_hi must be integers of one shape [rows, tokens], got {lo.dtype}{list(lo.shape)} and "
             f"{hi.dtype}{list(hi.shape)}",
             code="bad-batch",
@@ -98,7 +98,7 @@ def _check_intervals(lo: Tensor, hi: Tensor) -> Tensor:
     good[:, 1:] &= ~in_block | ((hi[:, 1:] == hi[:, :-1]) & (lo[:, 1:] == lo[:, :-1]))
     if not good.all():
         row, at = (int(x) for x in (~good).nonzero()[0])
-        raise ModelError(
+        raise TrainingError(
             f"token {at} of row {row} has the interval [{int(lo[row, at])}, {int(hi[row, at])}), which does not "
             "continue its document and query",
             code="bad-batch",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 
 Mask = TypeVar("Mask")
 
@@ -39,7 +39,7 @@ def pretrained_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside any wrapper (PEFT, DistributedDataParallel, torch.compile), or the model itself.
 
     Raises:
-        ModelError: `mask-unsupported`: there is none.
+        TrainingError: `mask-unsupported`: there is none.
     """
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
@@ -54,7 +54,7 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The text decoder: the module that turns an attention mask into what its layers get.
 
     Raises:
-        ModelError: `mask-unsupported`: no mask of pairs can be right in this model.
+        TrainingError: `mask-unsupported`: no mask of pairs can be right in this model.
     """
     name = type(model).__name__
     if model.config.is_encoder_decoder:
@@ -90,7 +90,7 @@ def layer_windows(config: PreTrainedConfig) -> dict[str, int | None]:
     """The sliding window in tokens (None: no window) of each type of attention layer that a text decoder has.
 
     Raises:
-        ModelError: `mask-unsupported`: a type of layer is not known, or there is no attention layer.
+        TrainingError: `mask-unsupported`: a type of layer is not known, or there is no attention layer.
 
     Source: `transformers.masking_utils.create_masks_for_generate`, which reads configurations the same way.
     """
@@ -126,7 +126,7 @@ def layer_masks(config: PreTrainedConfig, build: Callable[[int | None], Mask]) -
         build: Makes the mask for one sliding window (None: no window).
 
     Raises:
-        ModelError: `mask-unsupported`, as `layer_windows`.
+        TrainingError: `mask-unsupported`, as `layer_windows`.
     """
     windows = layer_windows(config)
     if len(windows) == 1 and not has_recurrent_layers(config):
@@ -151,7 +151,7 @@ def check_documents(config: PreTrainedConfig, lo: Tensor, *, takes_positions: bo
         takes_positions: The decoder's `forward` has `position_ids`, which start again with each document.
 
     Raises:
-        ModelError: `mask-unsupported`.
+        TrainingError: `mask-unsupported`.
     """
     recurrent = has_recurrent_layers(config)
     if (takes_positions and not recurrent) or not bool((lo != lo[:, :1]).any()):
@@ -180,7 +180,7 @@ def check_mask(
         training: The model is in training mode.
 
     Raises:
-        ModelError: `mask-unsupported`.
+        TrainingError: `mask-unsupported`.
     """
     attention = config._attn_implementation
     ready = [one for one in mask.values() if one is not None] if isinstance(mask, dict) else [mask]
@@ -204,7 +204,7 @@ def check_mask(
         )
 
 
-def unknown_attention(attention: str, known: tuple[str, ...]) -> ModelError:
+def unknown_attention(attention: str, known: tuple[str, ...]) -> TrainingError:
     """The error for an attention implementation that ignores or misreads masks of pairs."""
     return _refusal(
         f"the attention implementation {attention!r} does not take masks of pairs of tokens",
@@ -223,12 +223,12 @@ def _takes_masks_of_pairs(decoder: PreTrainedModel) -> bool:
     return any(hasattr(module, "create_causal_mask") for module in modules)
 
 
-def _unknown_layers(config: PreTrainedConfig, kinds: set[str]) -> ModelError:
+def _unknown_layers(config: PreTrainedConfig, kinds: set[str]) -> TrainingError:
     return _refusal(
         f"models of type {config.model_type} have layers of type {', '.join(sorted(kinds))}",
         f"Masks of pairs are made for {' and '.join(sorted(ATTENTION_LAYERS))} layers.",
     )
 
 
-def _refusal(message: str, hint: str) -> ModelError:
-    return ModelError(message, code="mask-unsupported", hint=hint)
+def _refusal(message: str, hint: str) -> TrainingError:
+    return TrainingError(message, code="mask-unsupported", hint=hint)

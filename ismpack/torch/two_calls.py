@@ -27,7 +27,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ismpack.errors import ModelError
+from ismpack.errors import TrainingError
 from ismpack.torch.kernels import CausalKernel, MathKernel, Sequences, check_kernel, kernel_for
 from ismpack.torch.plan import Plan, plan
 
@@ -71,11 +71,12 @@ def two_calls(  # noqa: PLR0913
         [B * T, H, D].
 
     Raises:
-        ModelError: `bad-batch`, the plan is of another batch; `mask-unsupported`, the kernel computes something else.
+        TrainingError: `bad-batch`, the plan is of another batch; `mask-unsupported`, the kernel computes something
+            else.
     """
     tokens = plan.shape[0] * plan.shape[1]
     if not tokens == len(q) == len(k) == len(v):
-        raise ModelError(
+        raise TrainingError(
             f"the plan is of {tokens} tokens, but attention got {len(q)} queries and {len(k)} keys", code="bad-batch"
         )
     kernel = kernel or kernel_for(q, v)
@@ -190,7 +191,7 @@ def register(kernel: CausalKernel | None = None) -> None:
         if attention_mask is not None or query.shape[2] != key.shape[2]:
             _refuse(module, "was given an attention mask or cached keys beside ism_lo and ism_hi")
         if ism_plan.shape != (query.shape[0], query.shape[2]):
-            raise ModelError(
+            raise TrainingError(
                 f"the plan is of a batch {list(ism_plan.shape)}, but attention got {[query.shape[0], query.shape[2]]}",
                 code="bad-batch",
             )
@@ -233,7 +234,7 @@ def _refuse_unknown_layers(module: nn.Module, window: int | None) -> None:
 
 
 def _refuse(module: nn.Module, reason: str) -> NoReturn:
-    raise ModelError(
+    raise TrainingError(
         f"{type(module).__name__} {reason}, which {NAME} cannot compute",
         code="mask-unsupported",
         hint="Use attn_implementation 'sdpa', or 'eager' where the model has no sdpa.",
@@ -245,10 +246,11 @@ def _with_explicit_mask(
 ) -> tuple[Tensor, None]:
     """Attention without a plan: only under a mask that says it all, as in `ismpack.torch.inference`."""
     if mask is None or mask.ndim != 4:
-        raise ModelError(
+        raise TrainingError(
             f"{NAME} got neither a plan nor a 4-D mask and would have to guess that attention is causal",
             code="mask-missing",
-            hint="install_ism(model) and give the batch ism_lo and ism_hi, or choose another attn_implementation.",
+            hint="Call install_ism(model) and give the batch ism_lo and ism_hi. Models that pass no keyword arguments "
+            "on to their attention (StableLM, Nemotron) need another attn_implementation.",
         )
     out, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)
     return out, None
