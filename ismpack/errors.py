@@ -103,7 +103,6 @@ CODES: dict[str, str] = {
     "bad-batch": "The tensors of a batch do not fit each other.",
     "state-mismatch": "A saved position belongs to another dataset or to other settings.",
     "export-impossible": "The other format cannot hold this dataset.",
-    "library-missing": "An optional library that this needs is not installed.",
     "internal": "ismpack broke one of its own rules.",
 }
 

@@ -49,7 +49,6 @@ THIRD_PARTY_HOMES: dict[str, set[str]] = {
     "jinja2": {"templates"},
     "pyarrow": {"sources", "shards", "reader", "checks", "export"},
     "torch": {"torch"},
-    "streaming": {"export"},
     "datasets": {"sources", "export"},
 }
 

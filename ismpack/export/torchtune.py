@@ -115,7 +115,7 @@ TARGET = Target(
     about="dataset folder of packs, loaded by a builder of ismpack",
     packing="ours",
     lost=(
-        "trains plain causal, for so its collator says; its models take any mask, if a recipe brings another collator",
+        "trains plain causal, as the recipes' collator has it; with a collator of your own its models take the ISM mask",
     ),
     write=write,
     how_to_load=how_to_load,

@@ -125,7 +125,9 @@ def run(command: list[str]) -> None:
 
 @click.command()
 @click.argument("targets", nargs=-1, type=click.Choice(sorted(ENVIRONMENTS)))
-@click.option("--environments", default="trainer-environments", type=click.Path(path_type=Path), show_default=True)
+@click.option(
+    "--environments", default="build/trainer-environments", type=click.Path(path_type=Path), show_default=True
+)
 def main(targets: tuple[str, ...], environments: Path) -> None:
     """Read exports with the trainers' own classes."""
     with tempfile.TemporaryDirectory() as temporary:
