@@ -115,7 +115,7 @@ TARGET = Target(
     about="dataset folder of packs, loaded by a builder of ismpack",
     packing="ours",
     lost=(
-        "trains plain causal, as the recipes' collator has it; with a collator of your own its models take the ISM mask",
+        "trains plain causal, as the recipes' collator has it; with another collator its models take the ISM mask",
     ),
     write=write,
     how_to_load=how_to_load,
