@@ -13,6 +13,7 @@ from types import ModuleType
 import click
 import numpy as np
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 import ismpack
 from ismpack.cli import main
@@ -20,6 +21,14 @@ from ismpack.errors import CODES
 from ismpack.pipeline import WARNINGS
 
 ROOT = Path(__file__).parent.parent
+TINY = {
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "vocab_size": 4096,
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -34,7 +43,7 @@ def refresh() -> ModuleType:
 
 
 def test_every_command_of_the_readme_prints_what_the_readme_shows(refresh: ModuleType) -> None:
-    assert README.count("```console") == 7
+    assert README.count("```console") == 8
     assert refresh.without_times(refresh.refreshed_readme(README)) == refresh.without_times(README)
 
 
@@ -56,7 +65,10 @@ def test_the_readme_python_gives_the_mask_of_the_library(
 ) -> None:
     ismpack.convert(str(sample_data / "chat.jsonl"), tmp_path / "out", tokenizer=sample_tokenizer)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    names: dict[str, object] = {
+        "model": LlamaForCausalLM(LlamaConfig(**TINY)),
+        "args": TrainingArguments("checkpoints", use_cpu=True, report_to="none"),
+    }
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, names)  # noqa: S102 - the README's own lines
     row = ismpack.load("out")[0]
