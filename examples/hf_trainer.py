@@ -5,10 +5,10 @@
 
 What to copy:
 
-    from ismpack.torch import Collator, PackDataset, install_ism
+    from ismpack.torch import PackDataset, install_ism
 
-    install_ism(model)
-    trainer = Trainer(model=model, args=args, train_dataset=PackDataset(DIR), data_collator=Collator())
+    collator = install_ism(model).collator()
+    trainer = Trainer(model=model, args=args, train_dataset=PackDataset(DIR), data_collator=collator)
 
 A batch holds whole rows; with more than one row it is padded, and padding carries no loss.
 """
@@ -18,7 +18,7 @@ import tempfile
 from tiny_model import load_model, options
 from transformers import Trainer, TrainingArguments
 
-from ismpack.torch import Collator, PackDataset, install_ism
+from ismpack.torch import PackDataset, install_ism
 
 
 def main(arguments: list[str] | None = None) -> list[float]:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> list[float]:
     given = options(__doc__.splitlines()[0]).parse_args(arguments)
     dataset = PackDataset(given.directory)
     model = load_model(given.model, vocabulary=dataset.rows.manifest.largest_id + 1)
-    install_ism(model)
+    collator = install_ism(model).collator()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=model,
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> list[float]:
                 disable_tqdm=True,
             ),
             train_dataset=dataset,
-            data_collator=Collator(),
+            data_collator=collator,
         )
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -1,6 +1,6 @@
 """A toy on which ISM and causal attention can be compared: the question comes after the facts that it is about.
 
-    python examples/late_question.py [--steps 960] [--seeds 3]
+    python examples/late_question.py [--steps 960] [--seeds 5]
 
 A query is a row of shuffled letters and then a number, and asks: which letter stands there so many times? The answer to
 `d b d c d b d a c c 2` is `b`. One letter occurs once, one twice, one three and one four times. A letter under ISM sees
@@ -9,7 +9,13 @@ token of the query has to make up for that.
 
 Both kinds train on the same rows in the same order, from the same initial weights; only the mask differs. Everything
 follows from the seeds. Printed is the share of right answers in conversations that were not trained on, as mean and
-(lowest .. highest) over the seeds.
+(lowest .. highest) over the seeds. Takes minutes on a CPU.
+
+What came out (PyTorch 2.13, one thread, seeds 0 to 4), after 960 steps: ISM 0.83 (0.76 .. 0.99), causal 0.77
+(0.56 .. 0.99); ISM was ahead with three seeds, behind with one, level with one. After 480 steps there was no difference
+(0.47 and 0.48). Seeds differ more than kinds do, so this toy proves no advantage of either. It was picked from several:
+the k-th smallest number, two numbers with a given sum, and chains of three facts showed no difference, and in copying a
+list without the letters named at its end causal attention learned faster.
 """
 
 import argparse
@@ -132,7 +138,7 @@ def main(arguments: list[str] | None = None) -> dict[str, list[list[float]]]:
     """Train both kinds with all seeds; kind -> seed -> checkpoint -> right answers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=960)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--checkpoints", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=16, help="rows per step")
     parser.add_argument("--conversations", type=int, default=30_000)

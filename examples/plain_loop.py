@@ -5,13 +5,13 @@
 
 What to copy:
 
-    from ismpack.torch import Collator, PackStream, install_ism
+    from ismpack.torch import PackStream, install_ism
 
-    install_ism(model)
+    collator = install_ism(model).collator()
     stream = PackStream(DIR, batch_size=2, seed=0)
     for epoch in range(epochs):
         stream.set_epoch(epoch)
-        for batch in DataLoader(stream, batch_size=None, collate_fn=Collator()):
+        for batch in DataLoader(stream, batch_size=None, collate_fn=collator):
             loss = model(**batch, use_cache=False).loss
 
 `flex_attention` trains on GPUs only: PyTorch has no backward pass for it on the CPU.
@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader
 from ismpack.torch import Collator, PackStream, install_ism
 
 
-def batches(stream: PackStream) -> Iterator[dict[str, torch.Tensor]]:
+def batches(stream: PackStream, collator: Collator) -> Iterator[dict[str, torch.Tensor]]:
     """Epoch after epoch, each in an order of its own."""
     epoch = 0
     while True:
         stream.set_epoch(epoch)
-        yield from DataLoader(stream, batch_size=None, collate_fn=Collator())
+        yield from DataLoader(stream, batch_size=None, collate_fn=collator)
         epoch += 1
 
 
@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> list[float]:
     stream = PackStream(given.directory, batch_size=given.batch_size, seed=0)
     model = load_model(given.model, vocabulary=stream.rows.manifest.largest_id + 1, attention=given.attention)
     model.to(device).train()
-    install_ism(model)
+    collator = install_ism(model).collator()
     optimizer = torch.optim.AdamW(model.parameters(), lr=given.learning_rate)
     losses = []
-    for step, batch in enumerate(islice(batches(stream), given.steps)):
+    for step, batch in enumerate(islice(batches(stream, collator), given.steps)):
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         loss = model(**on_device, use_cache=False).loss
         loss.backward()

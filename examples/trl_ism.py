@@ -6,13 +6,13 @@
 What to copy:
 
     from datasets import load_from_disk
-    from ismpack.torch import Collator, install_ism
+    from ismpack.torch import install_ism
 
-    install_ism(model)
+    collator = install_ism(model).collator()
     args = SFTConfig(..., remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = SFTTrainer(model=model, args=args, train_dataset=load_from_disk(DIR), data_collator=Collator(), ...)
+    trainer = SFTTrainer(model=model, args=args, train_dataset=load_from_disk(DIR), data_collator=collator, ...)
 
-Without the two settings TRL takes away the columns that the mask is made of; `Collator` then refuses the batch.
+Without the two settings TRL takes away the columns that the mask is made of; the collator then refuses the batch.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ from tiny_model import load_model, load_tokenizer, options
 from trl import SFTConfig, SFTTrainer
 
 import ismpack
-from ismpack.torch import Collator, install_ism
+from ismpack.torch import install_ism
 
 
 def main(arguments: list[str] | None = None) -> list[float]:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> list[float]:
     given = options(__doc__.splitlines()[0]).parse_args(arguments)
     manifest = ismpack.load(given.directory).manifest
     model = load_model(given.model, vocabulary=manifest.largest_id + 1)
-    install_ism(model)
+    collator = install_ism(model).collator()
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
             model=model,
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> list[float]:
                 dataset_kwargs={"skip_prepare_dataset": True},
             ),
             train_dataset=load_from_disk(given.directory),
-            data_collator=Collator(),
+            data_collator=collator,
             processing_class=load_tokenizer(given.model, given.directory, manifest),
         )
         trainer.train()

@@ -117,11 +117,11 @@ class TestLateQuestion:
                 assert [letter for letter in set(row) if row.count(letter) == int(asked)] == [answer]
 
     def test_shows_the_course_of_every_seed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        options = ["--steps", "8", "--seeds", "2", "--checkpoints", "2", "--conversations", "300", "--batch-size", "8"]
+        options = ["--steps", "6", "--seeds", "2", "--checkpoints", "2", "--conversations", "120", "--batch-size", "4"]
         courses = example("late_question").main(options)
         assert [np.shape(course) for course in courses.values()] == [(2, 2)] * 2
         lines = capsys.readouterr().out.splitlines()
-        assert re.fullmatch(r" +8( +0\.\d\d \(0\.\d\d \.\. 0\.\d\d\)){2}", lines[-1])
+        assert re.fullmatch(r" +6( +0\.\d\d \(0\.\d\d \.\. 0\.\d\d\)){2}", lines[-1])
         assert courses == example("late_question").main(options), "seeded"
 
     def test_counts_answers(self, tmp_path: Path) -> None:

@@ -286,6 +286,15 @@ class TestTrapsOfTrl:
 
 
 class TestTrapsOfTransformers:
+    def test_a_model_without_the_hook_ignores_the_mask(self, row: Pack) -> None:
+        model = llama().train()
+        batch = without_labels(Collator()(row))
+        causal = torch.cat([logits_alone(model, row.document(k), "causal") for k in range(len(row.seq_lengths))])
+        ism = torch.cat([logits_alone(model, row.document(k), "ism") for k in range(len(row.seq_lengths))])
+        assert difference(model(**batch, use_cache=False).logits, causal) < EXACT, "the trap: not a word about ism_lo"
+        collator = install_ism(model).collator()  # who takes the collator from here cannot forget the hook
+        assert difference(model(**without_labels(collator(row))).logits, ism) < EXACT
+
     def test_trainer_takes_columns_away(self, dataset: Dataset, tmp_path: Path) -> None:
         def keys(rows: list[Mapping[str, object]]) -> dict[str, torch.Tensor]:
             assert "segment_type_ids" not in rows[0], "the trap"
