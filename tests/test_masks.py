@@ -166,6 +166,16 @@ def test_mas_keeps_two_user_messages_apart_when_a_tool_result_stands_between() -
     assert drawn(mask) == ["##....", "##....", "###...", "#####.", "#####.", "######"]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("kind", masks.KINDS)
+def test_any_integers_will_do(kind: masks.MaskKind, dtype: str) -> None:
+    row = [np.array(column, dtype) for column in (TYPES, TURNS, LENGTHS)]
+    assert np.array_equal(masks.dense(*row, kind=kind), by_hand((TYPES, TURNS, LENGTHS), kind))
+    for form in (masks.intervals, masks.segments):
+        expected = form(TYPES, TURNS, LENGTHS, kind)
+        assert all(np.array_equal(found, right) for found, right in zip(form(*row, kind), expected, strict=True))
+
+
 def test_an_empty_row_has_an_empty_mask() -> None:
     assert masks.dense([], [], []).shape == (0, 0)
     assert [v.shape for v in masks.intervals([], [], [])] == [(0,)] * 4

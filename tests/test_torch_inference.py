@@ -213,14 +213,50 @@ def test_nothing_to_answer():
     assert len(cache) == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
-@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_a_model_that_keeps_no_cache():
-    model = tiny_model("llama").train()
-    model.gradient_checkpointing_enable()
+    model = tiny_model("llama")
+    model.base_model.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, kwargs | {"past_key_values": None}), with_kwargs=True
+    )
     with pytest.raises(TrainingError, match="did not store keys and values") as caught:
         prefill_segments(model, *conversation()[:5])
     assert caught.value.code == "mask-unsupported"
+
+
+def test_a_model_in_training_mode_is_refused():
+    cache = SegmentCache()
+    with pytest.raises(TrainingError, match="LlamaForCausalLM is in training mode") as caught:
+        prefill_segments(tiny_model("llama").train(), *conversation()[:5], cache)
+    assert caught.value.code == "mask-unsupported"
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize("where", ["lm_head", "model.layers.1"])
+@pytest.mark.parametrize("earlier", [0, 8])
+def test_a_forward_that_fails_leaves_the_cache_as_it_was(where: str, earlier: int):
+    """Out of memory in the middle of a pass, and then a second try."""
+    model, cache, whole = tiny_model("llama"), SegmentCache(), conversation()
+    if earlier:
+        prefill_segments(model, *whole[:earlier], cache)
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    hook = model.get_submodule(where).register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        prefill_segments(model, *whole[earlier:13], cache)
+    hook.remove()
+    assert len(cache) == earlier
+    logits = prefill_segments(model, *whole[earlier:13], cache).logits
+    assert difference(logits, training_logits(model, *whole[:13])[earlier:]) < 1e-5
+
+
+def test_next_logits_are_those_of_the_last_token_and_hold_no_others():
+    cache = SegmentCache()
+    logits = prefill_segments(tiny_model("llama"), *conversation()[:8], cache).logits
+    assert cache.next_logits is not None
+    assert torch.equal(cache.next_logits, logits[-1])
+    assert cache.next_logits.untyped_storage().nbytes() == VOCABULARY * 4
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ The mask:
 
 The mask as a kernel wants it:
 
-    block_tables      PyTorch flex_attention, FlashAttention 4
+    block_tables      PyTorch flex_attention, forward of FlashAttention 4
     flashmask         FlashMask
     magi_slices       MagiAttention
     varlen_documents, varlen_gathered, varlen_two_calls

@@ -85,8 +85,10 @@ def block_tables(
     """The tables of PyTorch's `BlockMask`, without evaluating the mask: the same as `create_block_mask` makes.
 
     `BlockMask.from_kv_blocks(*map(torch.from_numpy, tables), BLOCK_SIZE=block_size, seq_lengths=(T, T), mask_mod=...)`;
-    `mask_mod` is `lo[q] <= kv < hi[q]` with the vectors of `intervals`. `BlockSparseTensorsTorch` of FlashAttention 4
-    has the same four (`mask_block_cnt`, `mask_block_idx`, `full_block_cnt`, `full_block_idx`). A last block that the
+    `mask_mod` is `lo[q] <= kv < hi[q]` with the vectors of `intervals`. The forward of FlashAttention 4 takes
+    the same four in `BlockSparseTensorsTorch` (`mask_block_cnt`, `mask_block_idx`, `full_block_cnt`, `full_block_idx`,
+    and `block_size=(block_size, block_size)`) where its tiles are that square; its backward wants the tables of the
+    transposed mask, which are not made here. A last block that the
     row does not fill counts as partial.
 
     Args:

@@ -14,13 +14,14 @@ MaskKind: TypeAlias = Literal["ism", "causal", "mas", "prefix"]
 KINDS: dict[MaskKind, str] = {
     "ism": "each query is one block; answers are causal",
     "causal": "no blocks: plain causal attention inside each document",
-    "mas": "each system and each user message is one block; all else is causal",
+    "mas": "each run of system text and each run of user text is one block; all else is causal",
     "prefix": "everything before a document's last answer is one block; only that answer may carry loss",
 }
 
 NO_BLOCK = -1
 
-# The types that are blocks of `mas`; the header (7) and tool results (5) stay causal.
+# The types that are blocks of `mas` (arXiv 2412.18487); the header (7) and tool results (5) stay causal. What a row
+# does not tell apart is one block: two user messages in a row, and a greeting or template text, which have type 1 too.
 _USER = 1
 _SYSTEM = 3
 
@@ -31,7 +32,7 @@ class Row:
 
     Attributes:
         types: integer[T], `segment_type_ids`.
-        turns: integer[T], `turn_ids`.
+        turns: signed integer[T], `turn_ids`.
         lengths: int64[D], tokens per document.
         starts: int64[D], where each document starts.
     """
@@ -63,7 +64,10 @@ def check_row(
         near = difflib.get_close_matches(str(kind), get_args(MaskKind), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(KINDS)}"
         raise ValueError(f"unknown mask kind {kind!r}; {hint}")
-    types, turns = _integers("segment_type_ids", segment_type_ids), _integers("turn_ids", turn_ids)
+    types = _integers("segment_type_ids", segment_type_ids)
+    turns = _integers("turn_ids", turn_ids)
+    if turns.dtype.kind == "u":
+        turns = turns.astype(np.int64)  # NO_BLOCK stands among turn ids, and would wrap around
     lengths, ends = check_lengths(seq_lengths)
     if len(types) != len(turns):
         raise ValueError(f"segment_type_ids has {len(types)} elements and turn_ids {len(turns)}; they must be equal")
@@ -95,7 +99,6 @@ def block_keys(row: Row, kind: MaskKind) -> npt.NDArray[np.integer]:
         # A run of one type, not the type itself: in user, tool, user the two user messages are two blocks.
         opens = np.zeros(len(row), np.bool_)
         opens[1:] = (np.diff(row.types) != 0) | (np.diff(row.turns) != 0)
-        opens[row.starts] = True
         of_message = (row.types == _USER) | (row.types == _SYSTEM)
         return np.where(of_message, np.cumsum(opens), NO_BLOCK)
     if kind == "prefix":

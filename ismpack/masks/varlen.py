@@ -1,8 +1,9 @@
 """The mask as calls of a kernel for sequences of different lengths that knows causal and full attention alone.
 
 Such kernels are `flash_attn_varlen_func` of FlashAttention 2 and 3, `torch.nn.attention.varlen.varlen_attn`, and
-xformers' (`BlockDiagonalMask` or `BlockDiagonalCausalFromBottomRightMask`, `from_seqlens(np.diff(cu_seqlens_q),
-np.diff(cu_seqlens_k))`). A call is made with tokens picked from the row, and its result put back:
+xformers' (`BlockDiagonalMask` or `BlockDiagonalCausalFromBottomRightMask`, whose `from_seqlens` takes two lists,
+`np.diff(cu_seqlens_q).tolist()` and the same of k). A call is made with tokens picked from the row, and its result put
+back:
 
     out[call.q_index] = kernel(q[call.q_index], k[call.k_index], v[call.k_index], call.cu_seqlens_q, ...)
 

@@ -11,7 +11,8 @@ did.
     answer = generate_answer(model, second_query, cache, max_new_tokens=200, stop_ids=stop_ids)
 
 A query holds everything between two answers: template text, tool results and the generation prompt too. `copy.deepcopy`
-of a cache branches the conversation. Models with or without `install_ism` work alike; put them in `eval()` first.
+of a cache branches the conversation. Models with or without `install_ism` work alike, in `eval()` mode. The masks are
+those of kind `ism`: a model trained with another kind of mask must be prefilled with that one.
 
 Letters used in shapes: T tokens of the call, P tokens in the cache before it, V vocabulary.
 """
@@ -143,19 +144,20 @@ def generate_answer(
         choose: From the logits float[V] to the next id.
 
     Returns:
-        The answer's ids, up to and including a stop token.
+        The answer's ids, up to and including a stop token. One that was cut by `max_new_tokens` has none, unlike all in
+        training; before the next query append one: `prefill_segments(model, [stop_id], [2], [0], cache)`.
 
     Raises:
         TrainingError: As `prefill_segments`.
     """
-    query, predicted = _vector(query_ids), cache.next_logits
+    query, predicted, stops = _vector(query_ids), cache.next_logits, frozenset(stop_ids)
     if max_new_tokens < 1 or (not len(query) and predicted is None):
         raise TrainingError("an answer needs a query or a conversation, and one token or more", code="bad-batch")
     if len(query):
         _refuse_half_queries(cache)
         predicted = _feed(model, query, cache, is_query=True)[-1]
     answer: list[int] = []
-    while len(answer) < max_new_tokens and (not answer or answer[-1] not in stop_ids):
+    while len(answer) < max_new_tokens and (not answer or answer[-1] not in stops):
         answer.append(choose(cast("Tensor", predicted)))
         predicted = _feed(model, np.array(answer[-1:]), cache, is_query=False)[-1]
     return answer
@@ -175,23 +177,41 @@ def _feed(model: nn.Module, ids: npt.NDArray[np.integer], cache: SegmentCache, *
     """One forward pass over one segment; logits [T, V]."""
     decoder, past = decoder_of(pretrained_model(model)), len(cache)
     end = past + len(ids)
-    with torch.no_grad():
-        result = model(
-            input_ids=torch.from_numpy(ids.astype(np.int64)).to(decoder.device)[None],
-            attention_mask=_masks(decoder, past, end, is_query=is_query),
-            position_ids=torch.arange(past, end, device=decoder.device)[None],
-            past_key_values=cache.keys_values,
-            use_cache=True,
+    if model.training or decoder.training:
+        raise TrainingError(
+            f"{type(model).__name__} is in training mode, in which dropout acts",
+            code="mask-unsupported",
+            hint="Call model.eval() first.",
         )
+    try:
+        with torch.no_grad():
+            result = model(
+                input_ids=torch.from_numpy(ids.astype(np.int64)).to(decoder.device)[None],
+                attention_mask=_masks(decoder, past, end, is_query=is_query),
+                position_ids=torch.arange(past, end, device=decoder.device)[None],
+                past_key_values=cache.keys_values,
+                use_cache=True,
+            )
+    except BaseException:  # out of memory, say, or an interrupt: half a segment must not stay
+        _keep(cache.keys_values, past)
+        raise
     if len(cache) != end:
         raise TrainingError(
             f"{type(model).__name__} did not store keys and values",
             code="mask-unsupported",
-            hint="Call model.eval(); gradient checkpointing keeps no cache.",
+            hint="Use a model whose forward keeps a DynamicCache.",
         )
     logits: Tensor = result.logits[0]
-    cache.ends_in_query, cache.next_logits = is_query, logits[-1]
+    # A copy, since a view would keep the logits of the whole segment in memory.
+    cache.ends_in_query, cache.next_logits = is_query, logits[-1].clone()
     return logits
+
+
+def _keep(keys_values: DynamicCache, tokens: int) -> None:
+    """Drop what layers hold beyond their first tokens; some may hold no more, after a pass that was broken off."""
+    for layer in keys_values.layers:
+        if layer.get_seq_length() > tokens:  # `crop` counts from the end, which differs from layer to layer
+            layer.keys, layer.values = layer.keys[..., :tokens, :], layer.values[..., :tokens, :]
 
 
 def _masks(decoder: PreTrainedModel, past: int, end: int, *, is_query: bool) -> Tensor | dict[str, Tensor | None]:
