@@ -7,9 +7,10 @@ number of tokens. Each round runs all of these on each row in turn, with random 
 
 - flex ism:       compiled flex_attention with the `BlockMask` of `ismpack.torch` and kind `ism`
 - flex causal:    the same with kind `causal`, so causal inside each document
+- two calls:      ISM by two causal calls of a variable-length kernel, merged (`ismpack.torch.two_calls`)
 - varlen causal:  FlashAttention with `cu_seqlens` of the documents: flash_attn if installed, else torch's varlen_attn
 
-Prints the median time per step and its ratio to flex causal; making the mask is timed apart. Without CUDA it says so
+The two of ISM must agree, and the two causal ones, before anything is timed. Prints the median time per step and its ratio to flex causal; making the mask is timed apart. Without CUDA it says so
 and exits with 2.
 """
 
@@ -63,7 +64,7 @@ def joined(rows: list[Row], tokens: int) -> Row:
 
 def contenders(row: Row) -> tuple[dict[str, Attention], dict[str, float]]:
     """What attends over this row, and the milliseconds that each mask took."""
-    from ismpack.torch.flex import block_mask
+    from ismpack.torch import block_mask, two_calls
 
     found: dict[str, Attention] = {}
     making: dict[str, float] = {}
@@ -72,6 +73,10 @@ def contenders(row: Row) -> tuple[dict[str, Attention], dict[str, float]]:
         making[f"flex {kind}"] = milliseconds(lambda lo=lo, hi=hi: block_mask(lo, hi))
         mask = block_mask(lo, hi)
         found[f"flex {kind}"] = lambda q, k, v, mask=mask: FLEX(q, k, v, block_mask=mask, enable_gqa=True)
+        if kind == "ism":
+            making["two calls"] = milliseconds(lambda lo=lo, hi=hi: two_calls.plan(lo, hi))
+            plan = two_calls.plan(lo, hi)
+            found["two calls"] = unpadded(lambda q, k, v, plan=plan: two_calls.two_calls(q, k, v, plan))
     call = masks.varlen_documents(row[2])
     starts = torch.from_numpy(call.cu_seqlens_q).cuda()
     found["varlen causal"] = varlen(starts, call.max_seqlen_q)
@@ -92,7 +97,11 @@ def varlen(starts: torch.Tensor, longest: int) -> Attention:
         def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             return flash_attn_varlen_func(q, k, v, starts, starts, longest, longest, causal=True)
 
-    # These kernels take [T, heads, dim].
+    return unpadded(run)
+
+
+def unpadded(run: Attention) -> Attention:
+    """For attention that takes [T, heads, dim]."""
     return lambda q, k, v: run(*(x[0].transpose(0, 1) for x in (q, k, v))).transpose(0, 1)[None]
 
 
@@ -123,8 +132,8 @@ def measure(directory: str, tokens: int, arguments: argparse.Namespace) -> dict[
         found, made = contenders(row)
         for name, value in made.items():
             making.setdefault(name, []).append(value)
-        reference = found["flex causal"](q, k, v)
-        torch.testing.assert_close(found["varlen causal"](q, k, v), reference, atol=2e-2, rtol=2e-2)
+        for one, other in (("varlen causal", "flex causal"), ("two calls", "flex ism")):
+            torch.testing.assert_close(found[one](q, k, v), found[other](q, k, v), atol=2e-2, rtol=2e-2)
         for _ in range(arguments.rounds):
             for name, attention in found.items():
                 step = lambda attention=attention: attention(q, k, v).sum().backward()  # noqa: E731
