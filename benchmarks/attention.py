@@ -10,8 +10,8 @@ number of tokens. Each round runs all of these on each row in turn, with random 
 - two calls:      ISM by two causal calls of a variable-length kernel, merged (`ismpack.torch.two_calls`)
 - varlen causal:  FlashAttention with `cu_seqlens` of the documents: flash_attn if installed, else torch's varlen_attn
 
-The two of ISM must agree, and the two causal ones, before anything is timed. Prints the median time per step and its ratio to flex causal; making the mask is timed apart. Without CUDA it says so
-and exits with 2.
+The two of ISM must agree, and the two causal ones, before anything is timed. Prints the median time per step and its
+ratio to flex causal; making the mask is timed apart. Without CUDA it says so and exits with 2.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ CODES: dict[str, str] = {
     "newer-format": "The dataset was written in a newer format version.",
     "manifest-invalid": "manifest.json cannot be read.",
     "shard-damaged": "A shard is missing, cut short, or not the Arrow file that the manifest describes.",
+    "dataset-replaced": "Another dataset took the place of the one that is being read.",
     "bad-selector": "The row, document or line asked for does not exist.",
     # training
     "mask-unsupported": "A model or its attention cannot apply the mask, and would train on something else in silence.",

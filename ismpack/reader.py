@@ -81,7 +81,8 @@ class RowBatch:
 class PackedDataset:
     """The rows of a dataset directory; opened with `load`.
 
-    Shards are opened when a row of theirs is first asked for and stay mapped. Copies in other processes open their own.
+    Shards are opened when a row of theirs is first asked for and stay mapped. Copies in other processes open their own,
+    and only of this very dataset: one that replaces it in the meantime is refused.
 
     Attributes:
         directory: As given to `load`.
@@ -104,7 +105,8 @@ class PackedDataset:
 
         Raises:
             IndexError: There is no such row.
-            DatasetError: `shard-damaged`.
+            DatasetError: `shard-damaged`; `dataset-replaced` or `not-a-dataset`, if another dataset or none stands in
+                the directory by now.
         """
         index = operator.index(row)
         if not -len(self) <= index < len(self):
@@ -134,12 +136,18 @@ class PackedDataset:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Worker processes reopen the directory instead of receiving its rows."""
-        return load, (self.directory,)
+        return _reopened, (self.directory, self.manifest.digest)
 
     def _shard(self, index: int) -> list[RowBatch]:
         if index not in self._opened:
             entry = self.manifest.shards[index]
-            self._opened[index] = _open_shard(self.directory / entry.name, entry, self._starts[index])
+            try:
+                batches = _open_shard(self.directory / entry.name, entry, self._starts[index])
+            finally:
+                # Afterwards: what was the same dataset then was the same before. And if it is not, that is the reason
+                # for whatever the shard was refused for.
+                _check_same(self.directory, read_manifest(self.directory), self.manifest.digest)
+            self._opened[index] = batches
         return self._opened[index]
 
 
@@ -167,6 +175,22 @@ def load(directory: str | Path) -> PackedDataset:
         if size != expected:
             raise _damaged(path, f"has {size:,} bytes; the manifest says {expected:,}")
     return PackedDataset(root, manifest)
+
+
+def _reopened(directory: Path, digest: str) -> PackedDataset:
+    dataset = load(directory)
+    _check_same(directory, dataset.manifest, digest)
+    return dataset
+
+
+def _check_same(directory: Path, found: Manifest, digest: str) -> None:
+    if found.digest != digest:
+        raise DatasetError(
+            "the dataset was replaced by another one while it was read",
+            code="dataset-replaced",
+            location=Location(path=str(directory)),
+            hint="Start the training anew, or convert into another directory while this one is in use.",
+        )
 
 
 def source_name(source_id: int, inputs: list[InputEntry]) -> str:

@@ -176,6 +176,52 @@ def test_a_dataset_travels_to_a_worker_by_its_directory(builder: Builder) -> Non
     assert as_row(pickle.loads(sent)[4]) == all_rows()[4]  # noqa: S301 - pickled here
 
 
+def replaced(builder: Builder) -> None:
+    """Another dataset of equal shape, whose shards have equal sizes."""
+    builder.shards[1][0]["input_ids"][0] = 19
+    builder.write()
+
+
+def is_replaced(error: DatasetError) -> bool:
+    return (error.code, error.message) == (
+        "dataset-replaced",
+        "the dataset was replaced by another one while it was read",
+    )
+
+
+def test_a_shard_of_a_dataset_that_replaced_this_one_is_not_opened(builder: Builder) -> None:
+    dataset = load(builder.write().directory)
+    dataset[0]
+    replaced(builder)
+    for _ in range(2):
+        with pytest.raises(DatasetError) as caught:
+            dataset[3]
+        assert is_replaced(caught.value)
+
+
+def test_a_shard_that_does_not_fit_because_of_that_is_refused_for_that_reason(builder: Builder) -> None:
+    dataset = load(builder.write().directory)
+    builder.shards[1].pop()
+    builder.write()
+    with pytest.raises(DatasetError) as caught:
+        dataset[3]
+    assert is_replaced(caught.value)
+
+
+def test_a_dataset_that_replaced_this_one_is_not_read_by_a_worker(builder: Builder) -> None:
+    sent = pickle.dumps(load(builder.write().directory))
+    replaced(builder)
+    with pytest.raises(DatasetError) as caught:
+        pickle.loads(sent)  # noqa: S301 - pickled here
+    assert is_replaced(caught.value)
+
+
+def test_the_same_dataset_written_again_is_the_same(builder: Builder) -> None:
+    dataset = load(builder.write().directory)
+    builder.write()
+    assert as_row(pickle.loads(pickle.dumps(dataset))[3]) == as_row(dataset[3])  # noqa: S301 - pickled here
+
+
 def test_a_directory_without_manifest_is_refused(builder: Builder) -> None:
     (builder.write().directory / "manifest.json").unlink()
     with pytest.raises(DatasetError) as caught:

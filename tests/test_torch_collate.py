@@ -209,7 +209,7 @@ def test_batches_are_what_the_definition_says(rows: list[Pack], kind: Any, extra
             Collator(kind)(rows)
         return
     batch = lists(Collator(kind, mask="bool", pad_to=length)(rows))
-    shifted = lists(Collator(kind, mask=None, labels="shifted", pad_to=length)(rows))
+    shifted = lists(Collator(kind, labels="shifted", pad_to=length)(rows))
     for b, (ids, labels, positions, mask) in enumerate(expected):
         missing = length - len(ids)
         assert batch["input_ids"][b] == ids + [0] * missing
@@ -291,13 +291,53 @@ def test_a_row_longer_than_asked_is_never_cut() -> None:
 
 def test_a_batch_without_targets_is_refused() -> None:
     untrained = pack(row((source(0, 0), "1:2 1:2-")))
-    assert Collator()([untrained])["labels"].tolist() == [[N, 2, N, N]]  # type: ignore[union-attr]
+    assert Collator()([untrained])["labels"].tolist() == [[N, 2, N, N]]
     assert refused(Collator("prefix"), [untrained]).message.startswith("no token of the batch carries loss under kind")
     assert Collator("prefix")([untrained, two_documents()])
 
 
+def test_a_batch_without_targets_names_its_documents() -> None:
+    rows = [pack(row((source(0, 5), "1:2 1:2-"), (source(1, 3), "1:2 1:2-"))), pack(row((source(0, 7), "1:2-")))]
+    told = "; source_ids of its documents: 5, 1099511627779, 7 (`ismpack.load(DIR).source(id)` names the line)"
+    assert refused(Collator("prefix"), rows).message.endswith(f"would be no number{told}")
+    mappings = [{name: getattr(one, name) for name in COLUMNS} for one in rows]
+    assert refused(Collator("prefix"), mappings).message.endswith(told)
+    without = [{name: column for name, column in one.items() if name != "source_ids"} for one in mappings]
+    assert refused(Collator("prefix"), without).message.endswith("would be no number")
+    assert (
+        "0, 1, 2, 3, 4, 5, 6, 7, ... ("
+        in refused(Collator(), pack(row(*[(source(0, k), "1:2-") for k in range(9)]))).message
+    )
+
+
+def test_a_batch_without_targets_can_be_allowed() -> None:
+    untrained = pack(row((source(0, 0), "1:2 1:2-")))
+    batch = lists(Collator("prefix", allow_no_loss=True)([untrained]))
+    assert batch["labels"] == [[N] * 4]
+    assert batch["input_ids"] == [[10, 2, 10, 2]]
+
+
+def test_several_rows_need_a_mask() -> None:
+    error = refused(Collator(mask=None), [two_documents(), two_documents()])
+    assert error.message == "2 rows in a batch without a mask: nothing would keep their documents apart"
+    assert error.hint is not None
+    assert "one row per batch" in error.hint
+
+
 def test_no_rows_are_no_batch() -> None:
     assert refused(Collator(), []).message == "the batch holds no rows"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (5, "a batch is a Pack, a mapping of columns or a list of them, not a int"),
+        (None, "a batch is a Pack, a mapping of columns or a list of them, not a NoneType"),
+        ("row", "a row is a Pack or a mapping of columns, not a str"),
+    ],
+)
+def test_what_is_no_batch_is_refused(rows: object, message: str) -> None:
+    assert refused(Collator(), rows).message == message
 
 
 def test_batches_of_batches_are_refused_with_what_to_do(directory: Path) -> None:
@@ -350,6 +390,7 @@ def test_the_leak_check_catches_what_should_never_come(monkeypatch: pytest.Monke
         ({"labels": "aligned"}, "labels='aligned' does not exist; choose one of 'unshifted', 'shifted'"),
         ({"pad_to": 8, "pad_to_multiple_of": 8}, "pad_to and pad_to_multiple_of are both given"),
         ({"pad_to": 0}, "pad_to must be 1 or more, got 0"),
+        ({"pad_to": "8"}, "pad_to must be a whole number, got '8'"),
         ({"pad_to_multiple_of": 0}, "pad_to_multiple_of must be 1 or more, got 0"),
         ({"pad_id": -1}, "pad_id must be 0 or more, got -1"),
     ],
@@ -358,3 +399,9 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
     with pytest.raises(UsageError, match=re.escape(message)) as caught:
         Collator(**options)
     assert caught.value.code == "bad-option"
+
+
+def test_whole_numbers_of_numpy_are_options() -> None:
+    collator = Collator(pad_to=np.int64(16), pad_id=np.int32(3))  # type: ignore[arg-type]
+    assert collator == Collator(pad_to=16, pad_id=3)
+    assert (type(collator.pad_to), type(collator.pad_id)) == (int, int)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from dataset_builder import Builder, row, source
 from torch import distributed
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -18,7 +22,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ismpack.data import Pack
-from ismpack.errors import UsageError
+from ismpack.errors import DatasetError, UsageError
 from ismpack.torch.data import PackDataset, PackStream
 
 torch.set_num_threads(1)
@@ -221,13 +225,104 @@ def test_a_state_serves_every_rank(twelve: Path) -> None:
     assert [positions(batch) for batch in other] == epoch_of(other, 0)[4:]
 
 
-def test_the_end_of_an_epoch_is_the_start_of_the_next(twelve: Path) -> None:
-    stream = PackStream(twelve, batch_size=5)
+def at_the_end_of(epoch: int, directory: Path) -> PackStream:
+    """A fresh stream that loaded the state after the last of three batches."""
+    stream = PackStream(directory, batch_size=5)
+    stream.set_epoch(epoch)
     list(stream)
-    again = PackStream(twelve, batch_size=5)
-    again.load_state_dict(stream.state_dict())
-    assert again.epoch == 1
-    assert [positions(batch) for batch in again] == epoch_of(stream, 1)
+    again = PackStream(directory, batch_size=5)
+    again.load_state_dict(saved(stream.state_dict()))
+    return again
+
+
+def test_after_the_end_of_an_epoch_the_loop_goes_on_with_the_next(twelve: Path) -> None:
+    stream = at_the_end_of(3, twelve)
+    assert stream.epoch == 4
+    read = []
+    for epoch in range(stream.epoch, 6):
+        stream.set_epoch(epoch)
+        assert stream.epoch == epoch
+        read.append([positions(batch) for batch in stream])
+    assert read == [epoch_of(stream, 4), epoch_of(stream, 5)]
+
+
+def test_a_finished_epoch_is_not_read_again_by_who_counts_epochs_himself(twelve: Path) -> None:
+    stream = at_the_end_of(3, twelve)
+    read = []
+    for epoch in range(3, 5):
+        stream.set_epoch(epoch)
+        read.append([positions(batch) for batch in stream])
+        assert (stream.epoch, stream.state_at(3)["epoch"]) == (epoch, epoch)
+    assert read == [[], epoch_of(stream, 4)]
+
+
+def test_a_state_at_a_loaded_end_is_that_end_or_the_next_start(twelve: Path) -> None:
+    stream = at_the_end_of(3, twelve)
+    assert [(stream.state_at(n)["epoch"], stream.state_at(n)["batches"]) for n in (3, 0)] == [(3, 3), (4, 0)]
+    assert stream.state_dict() == stream.state_at(3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loaded_place_is_not_lost_to_another_epoch(twelve: Path, workers: int) -> None:
+    stream = PackStream(twelve, batch_size=2)
+    stream.load_state_dict(stream.state_at(4) | {"epoch": 2})
+    for other in (0, 1, 3):
+        with pytest.raises(
+            UsageError, match=rf"set_epoch\({other}\) would lose .* after batch 4 of epoch 2"
+        ) as refused:
+            stream.set_epoch(other)
+        assert refused.value.code == "state-mismatch"
+    stream.set_epoch(2)
+    assert list(loader(stream, workers)) == epoch_of(stream, 2)[4:]
+    stream.set_epoch(0)
+    assert list(loader(stream, workers)) == epoch_of(stream, 0)
+
+
+def test_the_next_epoch_after_a_loaded_end_is_not_lost_either(twelve: Path) -> None:
+    stream = at_the_end_of(3, twelve)
+    stream.set_epoch(4)
+    with pytest.raises(UsageError, match="after batch 0 of epoch 4"):
+        stream.set_epoch(0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_accelerate_cannot_lose_a_loaded_place(twelve: Path) -> None:
+    stream = PackStream(twelve, batch_size=2)
+    stream.load_state_dict(stream.state_at(3) | {"epoch": 2})
+    stream.set_epoch(2)
+    own = DataLoader(stream, batch_size=None, collate_fn=lambda batch: torch.tensor(positions(batch)))
+    try:
+        prepared = Accelerator(cpu=True).prepare(own)  # it counts epochs from 0
+        with pytest.raises(UsageError, match=r"set_epoch\(0\) would lose") as refused:
+            next(iter(prepared))
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert "not the DataLoader" in str(refused.value.hint)
+
+
+def test_a_state_of_another_epoch_than_was_asked_for_is_refused(twelve: Path) -> None:
+    stream = PackStream(twelve, batch_size=2)
+    state = stream.state_at(4) | {"epoch": 2}
+    stream.set_epoch(1)
+    with pytest.raises(UsageError, match=r"after batch 4 of epoch 2; set_epoch\(1\) was called") as refused:
+        stream.load_state_dict(state)
+    assert refused.value.code == "state-mismatch"
+    list(stream)
+    stream.load_state_dict(state)  # an epoch that was read is no longer asked for
+    assert [positions(batch) for batch in stream] == epoch_of(stream, 2)[4:]
+
+
+def test_copies_in_one_process_go_their_own_ways(twelve: Path) -> None:
+    stream = PackStream(twelve, batch_size=5)
+    stream.load_state_dict(stream.state_at(1))
+    for copied in (copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):  # noqa: S301
+        workers = loader(copied, 1, persistent_workers=True)
+        assert list(workers) == epoch_of(stream, 0)[1:]
+        copied.set_epoch(1)
+        assert list(workers) == epoch_of(stream, 1)
+        with pytest.raises(UsageError, match="the workers of a DataLoader read this stream"):
+            copied.state_dict()
+    assert stream.state_dict() == stream.state_at(1)
 
 
 def test_a_stream_can_be_put_back_again_and_again(twelve: Path) -> None:
@@ -312,6 +407,68 @@ def test_stateful_data_loaders_resume_after_a_whole_epoch(twelve: Path, workers:
 
 
 @quiet_torchdata
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stateful_data_loaders_agree_on_a_state_after_the_last_batch(twelve: Path, workers: int, epoch: int) -> None:
+    stream = PackStream(twelve, batch_size=5)
+    stream.set_epoch(epoch)
+    first = stateful(stream, workers)
+    batches = iter(first)
+    for _ in range(3):
+        next(batches)
+    state = first.state_dict()  # the training loop has not been told yet that the epoch ends here
+    del batches
+
+    for begin in (epoch, epoch + 1):
+        other = PackStream(twelve, batch_size=5)
+        second = stateful(other, workers)
+        second.load_state_dict(state)
+        read = []
+        for now in range(begin, epoch + 2):
+            other.set_epoch(now)
+            read.append(list(second))
+        assert read == [[], epoch_of(stream, epoch + 1)][begin - epoch :]
+
+
+@quiet_torchdata
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stateful_data_loader_makes_the_epoch_known(twelve: Path, workers: int) -> None:
+    stream = PackStream(twelve, batch_size=2)
+    stream.set_epoch(2)
+    first = stateful(stream, workers)
+    next(iter(first))
+    state = first.state_dict()
+
+    other = PackStream(twelve, batch_size=2)
+    second = stateful(other, workers)
+    second.load_state_dict(state)
+    next(iter(second))
+    assert other.epoch == 2
+    assert other.state_at(2) == stream.state_at(2)
+
+
+@quiet_torchdata
+@pytest.mark.parametrize("done", [1, 5])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stateful_data_loader_in_another_epoch_is_refused(twelve: Path, workers: int, done: int) -> None:
+    stream = PackStream(twelve, batch_size=2)  # after 5 of 6 batches the first of two workers is done, the other not
+    stream.set_epoch(0)
+    first = stateful(stream, workers)
+    batches = iter(first)
+    for _ in range(done):
+        next(batches)
+    state = first.state_dict()
+    del batches
+
+    other = PackStream(twelve, batch_size=2)
+    second = stateful(other, workers)
+    second.load_state_dict(state)
+    other.set_epoch(1)
+    with pytest.raises((UsageError, RuntimeError), match=r"of epoch 0; set_epoch\(1\) was called"):
+        list(second)
+
+
+@quiet_torchdata
 def test_persistent_stateful_workers_use_a_state_once(twelve: Path) -> None:
     stream = PackStream(twelve, batch_size=2)
     first = stateful(stream, 1)
@@ -362,9 +519,13 @@ def test_something_that_is_no_state_is_refused(twelve: Path) -> None:
     ("options", "message"),
     [
         ({"batch_size": 0}, "batch_size must be 1 or more"),
-        ({"seed": -1}, "seed 0 or more"),
+        ({"batch_size": 2.0}, "batch_size must be a whole number, got 2.0"),
+        ({"seed": -1}, "seed must be 0 or more, got -1"),
+        ({"seed": "3"}, "seed must be a whole number, got '3'"),
+        ({"drop_last": "no"}, "drop_last must be True or False, got 'no'"),
+        ({"rank": "0", "world_size": "2"}, "rank must be a whole number, got '0'"),
         ({"rank": 2, "world_size": 2}, "got rank=2, world_size=2"),
-        ({"rank": -1, "world_size": 2}, "got rank=-1, world_size=2"),
+        ({"rank": -1, "world_size": 2}, "rank must be 0 or more, got -1"),
         ({"rank": 0}, "got rank=0, world_size=None"),
         ({"world_size": 2}, "got rank=None, world_size=2"),
         ({"rank": 0, "world_size": 13, "drop_last": True}, "holds 12 rows, too few to give one to each of 13 ranks"),
@@ -377,7 +538,15 @@ def test_options_that_make_no_sense_are_refused(twelve: Path, options: dict[str,
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda s: s.set_epoch(-1), lambda s: s.state_at(13), lambda s: s.state_at(-1)], ids=["epoch", "13", "-1"]
+    "ask",
+    [
+        lambda s: s.set_epoch(-1),
+        lambda s: s.set_epoch("1"),
+        lambda s: s.state_at(13),
+        lambda s: s.state_at(-1),
+        lambda s: s.state_at(1.0),
+    ],
+    ids=["epoch -1", "epoch '1'", "13", "-1", "1.0"],
 )
 def test_places_that_do_not_exist_are_refused(twelve: Path, ask: Callable[[PackStream], object]) -> None:
     with pytest.raises(UsageError) as refused:
@@ -402,3 +571,54 @@ def test_a_process_group_must_say_what_each_process_reads(twelve: Path) -> None:
     with pytest.raises(UsageError, match="one of 2 processes, and would read what each of them reads"):
         PackStream(twelve)
     assert len(PackStream(twelve, rank=0, world_size=1)) == ROWS
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_a_process_group_that_comes_later_is_seen_when_reading(twelve: Path) -> None:
+    distributed.destroy_process_group()
+    stream = PackStream(twelve)
+    told = PackStream(twelve, rank=0, world_size=1)
+    distributed.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    with pytest.raises(UsageError, match="one of 2 processes"):
+        iter(stream)
+    assert len(list(told)) == ROWS
+
+
+def test_what_torchrun_says_is_enough(twelve: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one of 2 processes") as refused:
+        PackStream(twelve)
+    assert refused.value.code == "bad-option"
+    assert len(PackStream(twelve, rank=1, world_size=2)) == ROWS // 2
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert len(PackStream(twelve)) == ROWS
+
+
+def test_whole_numbers_of_numpy_make_states_that_json_holds(twelve: Path) -> None:
+    two: Any = np.int64(2)
+    one: Any = np.int64(1)
+    stream = PackStream(twelve, batch_size=two, seed=two, rank=one, world_size=two)
+    stream.set_epoch(two)
+    assert saved(stream.state_at(one)) == PackStream(twelve, batch_size=2, seed=2, rank=0, world_size=2).state_at(1) | {
+        "epoch": 2
+    }
+
+
+# a dataset that changes
+
+
+def test_a_dataset_replaced_while_it_is_read_is_not_mixed_in(tmp_path: Path) -> None:
+    directory = build(tmp_path / "dataset", ROWS)
+    stream = PackStream(directory)
+    batches = iter(stream)
+    stream.rows[0]  # the first shard is mapped, the second is not
+    sent = pickle.dumps(stream)
+    shutil.rmtree(directory)
+    builder = Builder(directory)
+    every = [row((source(0, 100 + k), "17:22")) for k in range(ROWS)]
+    builder.shards = [every[:4], every[4:]]
+    builder.write()
+    assert positions([stream.rows[3]]) == [3]
+    for read in (lambda: list(batches), lambda: pickle.loads(sent)):  # noqa: S301
+        with pytest.raises(DatasetError, match="was replaced by another one while it was read"):
+            read()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import cast
 
@@ -132,7 +134,7 @@ def test_the_hook_gives_what_explicit_masks_give(name: str, attention: str) -> N
         as_float = torch.zeros(seen.shape).masked_fill(~kept, torch.finfo(torch.float32).min)
         return (kept if attention == "sdpa" else as_float)[None, None]
 
-    mixed = len(set(getattr(plain.config, "layer_types", None) or [])) > 1
+    mixed = len(set(getattr(plain.config.get_text_config(), "layer_types", None) or [])) > 1
     explicit = {"full_attention": mask(None), "sliding_attention": mask(window)} if mixed else mask(window)
     positions = torch.cat([torch.arange(length) for length in columns(PACK)[2]])[None]
     expected = logits(plain, tokens(PACK), attention_mask=explicit, position_ids=positions, use_cache=False)
@@ -263,6 +265,9 @@ def test_a_training_batch_needs_a_mask() -> None:
     for arguments in ({}, {"labels": tokens(PACK)}, {"attention_mask": torch.ones_like(tokens(PACK))}):
         with pytest.raises(TrainingError, match="mask-missing"):
             model(input_ids=tokens(PACK), **arguments)
+    with pytest.raises(TrainingError, match=r"mask-missing.*is training") as caught:
+        model.generate(tokens(PACK), max_new_tokens=1)
+    assert "Call model.eval() before generate" in str(caught.value.hint)
     model.eval()
     with pytest.raises(TrainingError, match=r"mask-missing.*labels"):
         model(input_ids=tokens(PACK), labels=tokens(PACK))
@@ -274,7 +279,7 @@ def test_a_training_batch_needs_a_mask() -> None:
 
 
 def test_generation_and_plain_evaluation_run_as_before() -> None:
-    for name in ("llama", "gemma3", "mistral-window"):
+    for name in ("llama", "gemma3", "gemma3-images", "mistral-window"):
         plain, model = tiny_model(name), hooked(name)
         assert torch.equal(logits(plain, TOKENS[:, :20]), logits(model, TOKENS[:, :20]))
         options = {"max_new_tokens": 5, "do_sample": False, "attention_mask": torch.ones(1, 20, dtype=torch.int64)}
@@ -319,6 +324,20 @@ def test_batches_that_do_not_fit_are_refused() -> None:
             logits(model, ids, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("lo", "hi"),
+    [
+        ([0, 0, 0], [2, 2, 0]),  # padded with zeros
+        ([1, 2, 3], [0, 0, 0]),  # swapped
+        ([0, 0, 3], [2, 2, 3]),
+    ],
+)
+def test_a_token_must_lie_in_its_own_interval(lo: list[int], hi: list[int]) -> None:
+    for attention in ("sdpa", "eager"):
+        with pytest.raises(RuntimeError, match="a token lies outside its own"):
+            logits(hooked("llama", attention), TOKENS[:, :3], ism_lo=torch.tensor([lo]), ism_hi=torch.tensor([hi]))
+
+
 def test_ready_masks_are_taken_when_the_attention_reads_them_right() -> None:
     model, ids = tiny_model("llama"), tokens(PACK)
     install_ism(model)
@@ -346,11 +365,50 @@ def test_one_ready_mask_must_not_switch_off_windows() -> None:
         install_ism(model)
         with pytest.raises(TrainingError, match=r"mask-unsupported.*sliding window of 4"):
             model(input_ids=tokens(PACK), attention_mask=dense_mask(lo, hi))
+    lenient = tiny_model("llama-window-ignored").train()
+    install_ism(lenient)
+    assert lenient(input_ids=tokens(PACK), attention_mask=dense_mask(lo, hi)).logits.isfinite().all()
     ready = {"full_attention": dense_mask(lo, hi), "sliding_attention": dense_mask(lo, hi, window=4)}
     expected = logits(hooked("gemma3"), tokens(PACK), **intervals(PACK))
     positions = (torch.arange(lo.shape[1]) - lo).long()
     given = logits(hooked("gemma3"), tokens(PACK), attention_mask=ready, position_ids=positions, use_cache=False)
     assert torch.equal(expected, given)
+
+
+# ---- models of text and images, trained on text
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_images_beside_intervals_are_refused(train: bool) -> None:
+    model = tiny_model("gemma3-images").train(train)
+    install_ism(model)
+    for given in (model, model.base_model, Adapter(model)):
+        given(input_ids=tokens(PACK), **intervals(PACK))
+        with pytest.raises(TrainingError, match=r"mask-unsupported.*has pixel_values, and the intervals are of rows"):
+            given(input_ids=tokens(PACK), pixel_values=torch.zeros(1, 3, 28, 28), **intervals(PACK))
+        with pytest.raises(TrainingError, match=r"bad-batch.*both ism_lo, ism_hi and an attention_mask"):
+            given(input_ids=tokens(PACK), attention_mask=torch.ones_like(tokens(PACK)), **intervals(PACK))
+
+
+def test_a_mask_that_the_model_made_itself_is_none() -> None:
+    """This model gives its decoder a causal mask of pairs when it gets none."""
+    model = tiny_model("gemma3-images").train()
+    install_ism(model)
+    for given in (model, model.base_model, Adapter(model)):
+        with pytest.raises(TrainingError, match=r"mask-missing.*the model is training"):
+            given(input_ids=tokens(PACK))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_window_of_a_model_of_text_and_images_is_not_switched_off(train: bool) -> None:
+    model = tiny_model("gemma3-images").train(train)
+    install_ism(model)
+    mask = dense_mask(*intervals(PACK).values())
+    for given in (model, Adapter(model)):  # the model makes a mask for each type of layer out of this one
+        with pytest.raises(TrainingError, match=r"mask-unsupported.*sliding window of 4"):
+            given(input_ids=tokens(PACK), attention_mask=mask)
+    with torch.no_grad():
+        assert model(input_ids=TOKENS[:, :4], attention_mask=mask[..., :4, :4]).logits.isfinite().all()
 
 
 # ---- attention implementations
@@ -379,6 +437,25 @@ def test_attention_that_ignores_masks_is_refused(attention: str) -> None:
     assert caught.value.hint == (
         "Call model.set_attn_implementation with one of: sdpa, eager, flex_attention, ism_two_calls."
     )
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gemma3-images"])
+def test_all_of_a_model_is_compiled_in_one_graph(name: str) -> None:
+    """So the hook never waits for a device either."""
+    model = tiny_model(name)
+    install_ism(model)
+    whole = torch.compile(model, backend="eager", fullgraph=True)
+    assert torch.equal(logits(whole, tokens(PACK), **intervals(PACK)), logits(model, tokens(PACK), **intervals(PACK)))
+
+
+def test_a_model_may_have_run_compiled_before() -> None:
+    """Compiled code does not look for new hooks in inner modules; the outer one changes the call, so it is not used."""
+    model = tiny_model("llama")
+    compiled = torch.compile(model, backend="eager")
+    logits(compiled, tokens(PACK), use_cache=False, **intervals(PACK))
+    install_ism(model)
+    expected = logits(hooked("llama"), tokens(PACK), **intervals(PACK))
+    assert torch.equal(expected, logits(compiled, tokens(PACK), use_cache=False, **intervals(PACK)))
 
 
 # ---- models
@@ -463,15 +540,60 @@ def test_a_model_without_position_ids_takes_one_document_per_row() -> None:
     assert logits(model, TOKENS[:, :25], **intervals([PACK[0]])).isfinite().all()
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_a_model_that_drops_unknown_arguments_is_found_out(train: bool) -> None:
-    model = build("gptj", {"rotary_dim": 4}, "eager").train(train)
+def test_a_model_that_drops_unknown_arguments_is_found_out() -> None:
+    model = build("gptj", {"rotary_dim": 4}, "eager")
     install_ism(model)
     with pytest.raises(TrainingError, match=r"mask-unsupported.*get lost on their way"):
         model(input_ids=tokens(PACK), **intervals(PACK))
+    with pytest.raises(TrainingError, match="mask-missing") as caught:
+        model.train()(input_ids=tokens(PACK), **intervals(PACK))
+    assert "drops arguments that it does not know (GPT-J)" in str(caught.value.hint)
 
 
 # ---- the handle
+
+
+@pytest.mark.parametrize(
+    ("starts", "holds"),
+    [("lm_head", "model"), ("model.norm", "model.layers.0")],
+    ids=["on the way to the decoder", "before the first layer"],
+)
+def test_calls_of_two_threads_at_once(starts: str, holds: str) -> None:
+    """As the replicas of nn.DataParallel make them: the second call stands still while the first one ends."""
+    model = tiny_model("llama", "ism_two_calls")
+    install_ism(model)
+    expected = logits(model, tokens(PACK), **intervals(PACK))
+    here, held, go = threading.current_thread(), threading.Event(), threading.Event()
+    others: list[Future[Tensor]] = []
+
+    def start(*_: object) -> None:
+        if threading.current_thread() is here:
+            others.append(pool.submit(logits, model, tokens(PACK), **intervals(PACK)))
+            assert held.wait(60)
+
+    def hold(*_: object) -> None:
+        if threading.current_thread() is not here:
+            held.set()
+            assert go.wait(60)
+
+    model.get_submodule(starts).register_forward_pre_hook(start)
+    model.get_submodule(holds).register_forward_pre_hook(hold, prepend=True)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            assert torch.equal(logits(model, tokens(PACK), **intervals(PACK)), expected)
+        finally:
+            go.set()
+    assert torch.equal(others[0].result(), expected)
+
+
+def test_a_call_that_fails_midway_leaves_no_trace() -> None:
+    model = tiny_model("llama")
+    install_ism(model)
+    failing = model.base_model.register_forward_pre_hook(lambda *_: 1 / 0, prepend=True)
+    with pytest.raises(ZeroDivisionError):
+        logits(model, tokens(PACK), **intervals(PACK))
+    failing.remove()
+    assert torch.equal(logits(model, tokens(PACK)), logits(tiny_model("llama"), tokens(PACK)))
 
 
 def test_installing_twice_changes_nothing() -> None:
@@ -516,3 +638,7 @@ def test_the_handle_gives_the_collator_of_its_model() -> None:
     handle = install_ism(model)
     assert handle.collator("mas", pad_to=64) == Collator("mas", pad_to=64, pad_id=7)
     assert handle.collator(pad_to_multiple_of=8) == Collator(pad_to_multiple_of=8, pad_id=7)
+    for nothing in (None, -1):
+        model = tiny_model("llama")
+        model.config.pad_token_id = nothing
+        assert install_ism(model).collator() == Collator(pad_id=0)

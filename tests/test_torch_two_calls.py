@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tiny_models import MODELS, VOCABULARY, build, tiny_model
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
@@ -482,17 +484,34 @@ def test_a_model_that_does_not_ask_for_the_plan_shows():
     assert caught.value.code == "mask-unsupported"
     tiny_model("llama", NAME)(input_ids=ids, use_cache=False, ism_plan=read)
     read.check_read("Llama")
-    assert read.reads == 2
+    assert read.reads.count == 2
 
 
 @pytest.mark.parametrize("train", [True, False])
 def test_such_a_model_is_refused_after_install(train: bool):
-    xglm = build("xglm", {"d_model": 32, "ffn_dim": 48, "num_layers": 2, "attention_heads": 4}, "eager").train(train)
+    xglm = build("xglm", {"d_model": 32, "ffn_dim": 48, "num_layers": 2, "attention_heads": 4}, NAME).train(train)
     install_ism(xglm)
-    assert xglm(**batch()).logits.isfinite().all()
-    xglm.set_attn_implementation(NAME)
     with pytest.raises(TrainingError, match="no attention layer of XGLMModel asked"):
         xglm(**batch())
+
+
+def test_fsdp_with_mixed_precision():
+    """It gives each layer a copy of every dataclass among its arguments, so a plan may be read in copies alone."""
+    model, reference = (tiny_model("llama", attention).train() for attention in (NAME, "sdpa"))
+    install_ism(model)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        for module in (*model.model.layers, model):
+            fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+        result = model(**batch())
+        result.loss.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert result.logits.dtype == torch.bfloat16
+    install_ism(reference)
+    assert result.loss.item() == pytest.approx(reference(**batch()).loss.item(), abs=0.02)
+    assert all(weight.grad.to_local().isfinite().all() for weight in model.parameters())
 
 
 def test_attention_dropout_is_refused_where_it_acts():

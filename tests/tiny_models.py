@@ -50,6 +50,7 @@ class Tiny:
 
 MODELS: dict[str, Tiny] = {
     "llama": Tiny("llama"),
+    "llama-window-ignored": Tiny("llama", {"sliding_window": WINDOW}),
     "qwen2": Tiny("qwen2"),
     "qwen2-window": Tiny(
         "qwen2",
@@ -66,6 +67,16 @@ MODELS: dict[str, Tiny] = {
     "mixtral": Tiny("mixtral", _EXPERTS),
     "gemma2": Tiny("gemma2", {"head_dim": 8, **_MIXED}, ("eager",), WINDOW),
     "gemma3": Tiny("gemma3_text", {"head_dim": 8, **_MIXED}, window=WINDOW),
+    "gemma3-images": Tiny(
+        "gemma3",
+        {
+            "text_config": {**_SIZES, "head_dim": 8, **_MIXED},
+            "vision_config": {**_SIZES, "image_size": 28, "patch_size": 14},
+            "mm_tokens_per_image": 1,
+            "tie_word_embeddings": False,
+        },
+        window=WINDOW,
+    ),
     "phi3": Tiny("phi3", {"sliding_window": None}),
     "phi3-window": Tiny("phi3", {"sliding_window": WINDOW}, window=WINDOW),
     "gpt-neox": Tiny("gpt_neox"),

@@ -114,9 +114,7 @@ TARGET = Target(
     project="torchtune 0.6.1",
     about="dataset folder of packs, loaded by a builder of ismpack",
     packing="ours",
-    lost=(
-        "trains plain causal, as the recipes' collator has it; with another collator its models take the ISM mask",
-    ),
+    lost=("trains plain causal, as the recipes' collator has it; with another collator its models take the ISM mask",),
     write=write,
     how_to_load=how_to_load,
 )

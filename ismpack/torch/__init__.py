@@ -9,9 +9,8 @@
     prefill_segments, generate_answer, SegmentCache
                                  inference with a key-value cache that stays valid from turn to turn
 
-Training with the Hugging Face Trainer takes two things more than without: `install_ism(model)`, and
-`data_collator=Collator()`. Each name is imported when it is first used; only the last two rows need transformers, and
-`install_ism`.
+Training with the Hugging Face Trainer takes one thing more than without: `data_collator=install_ism(model).collator()`.
+Each name is imported when it is first used; only the last two rows need transformers, and `install_ism`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Letters used in shapes: B rows, T tokens of the longest row after padding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -15,10 +15,11 @@ import torch
 
 from ismpack import masks
 from ismpack.data import Pack
-from ismpack.errors import TrainingError, UsageError
+from ismpack.errors import TrainingError
 from ismpack.masks import MaskKind
 from ismpack.schema import IGNORE_INDEX
 from ismpack.torch.dense import dense_mask
+from ismpack.torch.options import bad_option, whole_number
 
 Kind: TypeAlias = Literal["ism", "causal", "mas", "prefix", "triplets"]
 MaskForm: TypeAlias = Literal["intervals", "bool", "float"]
@@ -26,6 +27,8 @@ Labels: TypeAlias = Literal["unshifted", "shifted"]
 RowColumns: TypeAlias = Mapping[str, object]
 """A row as `datasets` gives it: column -> list, array or tensor."""
 Batch: TypeAlias = dict[str, torch.Tensor]
+
+_MOST_SOURCES = 8
 
 _NEEDED = ("input_ids", "segment_type_ids", "turn_ids", "loss_mask", "seq_lengths")
 
@@ -64,12 +67,15 @@ class Collator:
     Args:
         kind: A key of `masks.KINDS`; or `triplets`: rows are expanded to one document per answer, with the mask of
             `prefix`, which makes them several times longer.
-        mask: Which of these masks; None for none, as for a trainer that is told of documents by `position_ids`.
+        mask: Which of these masks; None for none, as for a trainer that is told of documents by `position_ids`. That
+            takes one row per batch: in several, FlashAttention through transformers does not look for documents.
         labels: `unshifted`: labels[i] is token i, for losses that shift by themselves (Hugging Face). `shifted`:
             labels[i] is the token after i, which i predicts; never across documents.
         pad_to: Pad every batch to this many tokens; a longer row is an error.
         pad_to_multiple_of: Pad to the next multiple of this.
         pad_id: Token id of padding.
+        allow_no_loss: Let a batch through in which nothing carries loss. A mean over its targets is NaN, so this is for
+            loops that divide by the targets of a whole step, of which some other batch has one.
 
     Raises:
         UsageError: `bad-option`.
@@ -82,6 +88,7 @@ class Collator:
     pad_to: int | None = None
     pad_to_multiple_of: int | None = None
     pad_id: int = 0
+    allow_no_loss: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -90,16 +97,16 @@ class Collator:
             ("labels", self.labels, get_args(Labels)),
         ):
             if value not in choices:
-                raise _bad_option(f"{name}={value!r} does not exist; choose one of {', '.join(map(repr, choices))}")
+                raise bad_option(f"{name}={value!r} does not exist; choose one of {', '.join(map(repr, choices))}")
         if self.pad_to is not None and self.pad_to_multiple_of is not None:
-            raise _bad_option("pad_to and pad_to_multiple_of are both given; pad_to alone decides the length")
+            raise bad_option("pad_to and pad_to_multiple_of are both given; pad_to alone decides the length")
         for name, number, least in (
             ("pad_to", self.pad_to, 1),
             ("pad_to_multiple_of", self.pad_to_multiple_of, 1),
             ("pad_id", self.pad_id, 0),
         ):
-            if number is not None and number < least:
-                raise _bad_option(f"{name} must be {least} or more, got {number}")
+            if number is not None:
+                object.__setattr__(self, name, whole_number(name, number, least))  # the way of frozen dataclasses
 
     def __call__(self, rows: Pack | RowColumns | Sequence[Pack | RowColumns]) -> Batch:
         """One batch.
@@ -109,16 +116,26 @@ class Collator:
 
         Raises:
             TrainingError: `bad-batch`: no rows, columns that are missing or do not fit, a row longer than `pad_to`, a
-                token that would be seen before it is predicted, or a batch in which nothing carries loss.
+                token that would be seen before it is predicted, several rows without a mask, or a batch in which
+                nothing carries loss.
         """
         several = [rows] if isinstance(rows, Pack | Mapping) else rows
-        read = [_expanded(_read(row), self.kind) for row in several]
-        if not read:
+        if not isinstance(several, Sequence):
+            raise _bad_batch(f"a batch is a Pack, a mapping of columns or a list of them, not a {type(rows).__name__}")
+        if not several:
             raise _bad_batch("the batch holds no rows")
-        if not any(row.target.any() for row in read):
+        if self.mask is None and len(several) > 1:
             raise _bad_batch(
-                f"no token of the batch carries loss under kind {self.kind!r}, so its mean loss would be no number",
-                hint="Put more rows in a batch, or use a kind that trains every answer.",
+                f"{len(several)} rows in a batch without a mask: nothing would keep their documents apart",
+                hint="Use one row per batch, where FlashAttention finds the documents in position_ids, or a mask.",
+            )
+        read = [_expanded(_read(row), self.kind) for row in several]
+        if not self.allow_no_loss and not any(row.target.any() for row in read):
+            raise _bad_batch(
+                f"no token of the batch carries loss under kind {self.kind!r}, so its mean loss would be no number"
+                f"{_sources(several)}",
+                hint="Put more rows in a batch, use a kind that trains every answer, or allow_no_loss=True if your "
+                "loop divides by the targets of a whole step.",
             )
         return self._tensors(read, self._length(max(len(row.ids) for row in read)))
 
@@ -180,6 +197,14 @@ def _read(row: object) -> _Row:
     return _Row(ids, types, turns, lengths, loss != 0)
 
 
+def _sources(rows: Sequence[Pack | RowColumns]) -> str:
+    """Which documents the rows hold, for a message, as far as the rows tell."""
+    columns = [row.source_ids if isinstance(row, Pack) else row.get("source_ids", ()) for row in rows]
+    ids = [str(int(i)) for column in columns if isinstance(column, Iterable) for i in column]
+    shown = ", ".join(ids[:_MOST_SOURCES]) + (", ..." if len(ids) > _MOST_SOURCES else "")
+    return f"; source_ids of its documents: {shown} (`ismpack.load(DIR).source(id)` names the line)" if ids else ""
+
+
 def _integers(name: str, values: object) -> npt.NDArray[np.integer]:
     try:
         column = np.asarray(values)
@@ -223,10 +248,6 @@ def _mask(form: MaskForm | None, lo: torch.Tensor, hi: torch.Tensor) -> Batch:
     if form == "intervals":
         return {"ism_lo": lo, "ism_hi": hi}
     return {"attention_mask": dense_mask(lo, hi, dtype=torch.bool if form == "bool" else torch.float32)}
-
-
-def _bad_option(message: str, hint: str | None = None) -> UsageError:
-    return UsageError(message, code="bad-option", hint=hint)
 
 
 def _bad_batch(message: str, hint: str | None = None) -> TrainingError:

@@ -9,13 +9,13 @@ from typing import SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ismpack.data import Pack
 from ismpack.errors import UsageError
 from ismpack.reader import load
 from ismpack.torch.bookmark import Bookmark
+from ismpack.torch.options import bad_option, refuse_several_processes, share, whole_number
 
 State: TypeAlias = "dict[str, str | int | bool]"
 """A place in a stream, as plain values that JSON can hold."""
@@ -72,21 +72,23 @@ class PackStream(IterableDataset[list[Pack]]):
     rank has equally many.
 
     Call `set_epoch` before each epoch, or every epoch has the order of the first. To resume, hand `load_state_dict` a
-    state of
+    state of `state_at(batches)`, or of `state_dict()` if nothing reads ahead of the training loop, and go on with
+    `for epoch in range(stream.epoch, epochs): stream.set_epoch(epoch)`. A state does not depend on the rank, so one
+    serves all of them.
 
-    - `state_dict()`, if the stream is read in this process (no workers);
-    - `state_at(batches)`, if a DataLoader has workers: they run ahead of the training loop, which alone knows how many
-      batches it has trained on;
-    - or use torchdata's `StatefulDataLoader`, which does all this, workers and all.
+    torchdata's `StatefulDataLoader` saves the place itself, workers and all, and comes back with as many workers. It
+    loads when it is iterated, so the training loop keeps the number of the epoch, and says it with `set_epoch` before.
 
-    A state does not depend on the rank, so one serves all of them.
+    One DataLoader per stream, and under accelerate prepare model and optimizer but not the DataLoader. On several
+    processes a prepared one hands out what rank 0 reads, so the rows of the others are never trained on; that cannot be
+    seen from here. It also sets epochs by a count of its own, which is refused where it would lose a loaded place.
 
     Args:
         directory: What `ismpack convert -o DIR` wrote.
         batch_size: Rows per batch of this rank; the last one of an epoch may have fewer.
         seed: Decides the order, with the epoch.
         rank: Which share this process reads; ranks that hold parts of one model (tensor, pipeline or context parallel)
-            read the same. None: 0 of 1, which a process group of several refuses.
+            read the same. None: 0 of 1, which is refused where several processes train.
         world_size: How many shares there are.
         drop_last: If the rows cannot be dealt out evenly: True leaves the last few of the epoch's order out, False
             gives some of its first rows to a second rank, as torch's `DistributedSampler` does.
@@ -110,18 +112,20 @@ class PackStream(IterableDataset[list[Pack]]):
         drop_last: bool = False,
     ) -> None:
         self.rows = load(directory)
-        self._batch_size, self._seed, self._drop_last = batch_size, seed, drop_last
-        self._rank, self._world_size = _share(rank, world_size)
-        if batch_size < 1 or seed < 0:
-            raise _bad_option(f"batch_size must be 1 or more and seed 0 or more, got {batch_size} and {seed}")
+        self._batch_size, self._seed = whole_number("batch_size", batch_size, 1), whole_number("seed", seed, 0)
+        if not isinstance(drop_last, bool):
+            raise bad_option(f"drop_last must be True or False, got {drop_last!r}")
+        self._drop_last = drop_last
+        self._reads_all = rank is None and world_size is None
+        self._rank, self._world_size = share(rank, world_size)
         if not self._rows_per_rank:
-            raise _bad_option(
+            raise bad_option(
                 f"the dataset holds {len(self.rows)} rows, too few to give one to each of {self._world_size} ranks",
                 hint="Use fewer ranks, drop_last=False, or a smaller --max-length, which makes more rows.",
             )
         self._bookmark = Bookmark()
         self._cursor: _Cursor | None = None
-        self._resumed: State | None = None  # in a worker: what StatefulDataLoader handed it
+        self._resumed: _Cursor | None = None  # in a worker: the place that StatefulDataLoader handed it
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch."""
@@ -129,8 +133,9 @@ class PackStream(IterableDataset[list[Pack]]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next reading gives."""
-        return self._bookmark.epoch
+        """The epoch to go on with; if a loaded place is the end of one, the next."""
+        place = self._bookmark
+        return place.epoch + 1 if place.loaded and place.first == len(self) else place.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; to the epoch where the stream already is: stay at the same place in it.
@@ -138,32 +143,44 @@ class PackStream(IterableDataset[list[Pack]]):
         Workers that are persistent follow as well, from their DataLoader's next `iter` on.
 
         Raises:
-            UsageError: `bad-option`.
+            UsageError: `bad-option`; `state-mismatch`: a loaded place lies in another epoch and was not read yet.
         """
-        if epoch < 0:
-            raise _bad_option(f"an epoch is 0 or more, got {epoch}")
-        if epoch != self.epoch:
+        epoch, place = whole_number("epoch", epoch, 0), self._bookmark
+        if epoch != place.epoch:
             self._cursor = None
-            self._bookmark.move(epoch, 0)
+        if not place.loaded:
+            place.ask(epoch)
+        elif epoch not in (place.epoch, self.epoch):
+            raise _mismatch(
+                f"set_epoch({epoch}) would lose the loaded place, after batch {place.first} of epoch {place.epoch}: "
+                "nothing was read from there yet",
+                hint="Go on with `for epoch in range(stream.epoch, epochs)`. accelerate sets epochs by a count of its "
+                "own: prepare model and optimizer, not the DataLoader.",
+            )
+        elif epoch != place.epoch:
+            place.load(epoch, 0)
 
     def __iter__(self) -> Iterator[list[Pack]]:
         """The batches of the epoch, in a worker its share of them; from the place of a loaded state, if one is new.
 
         Raises:
             DatasetError: `shard-damaged`.
+            UsageError: `bad-option`: several processes train by now, and this one does not know its share.
         """
+        if self._reads_all:
+            refuse_several_processes()
         worker = get_worker_info()
-        epoch, first = self.epoch, self._bookmark.take()
         stride = worker.num_workers if worker else 1
-        first += worker.id if worker else 0
-        if self._resumed:
-            epoch, first = int(self._resumed["epoch"]), int(self._resumed["batches"])
-            self._resumed = None
-        self._cursor = _Cursor(epoch, first)
+        first = self._bookmark.take() + (worker.id if worker else 0)
+        self._cursor = self._resumed or _Cursor(self._bookmark.epoch, first)
+        self._resumed = None
         return self._read(self._cursor, stride)
 
     def state_dict(self) -> State:
         """The place after the last batch that the newest iterator over this stream gave.
+
+        That is one batch ahead of the training loop if a wrapper around the DataLoader fetches ahead in this process
+        (accelerate's does); use `state_at` there.
 
         Raises:
             UsageError: `state-mismatch`: workers read the stream, and this process does not know how far.
@@ -176,10 +193,12 @@ class PackStream(IterableDataset[list[Pack]]):
             )
         if self._cursor:
             return self._state(self._cursor.epoch, self._cursor.batch)
-        return self._state(self.epoch, self._bookmark.first)
+        return self._state(self._bookmark.epoch, self._bookmark.first)
 
     def state_at(self, batches: int) -> State:
         """The place after the first `batches` batches of this rank in the current epoch.
+
+        Right for any loader; with `StatefulDataLoader` once it is iterated, since it loads its state only then.
 
         Args:
             batches: Counted from the start of the epoch, those before an earlier resumption included.
@@ -187,16 +206,37 @@ class PackStream(IterableDataset[list[Pack]]):
         Raises:
             UsageError: `bad-option`.
         """
-        if not 0 <= batches <= len(self):
-            raise _bad_option(f"an epoch has {len(self)} batches; there is no place after {batches}")
-        return self._state(self.epoch, batches)
+        batches = whole_number("batches", batches, 0)
+        if batches > len(self):
+            raise bad_option(f"an epoch has {len(self)} batches; there is no place after {batches}")
+        # At a loaded end of an epoch, all its batches are that end, and none are the start of the next.
+        return self._state(self._bookmark.epoch if batches == len(self) else self.epoch, batches)
 
     def load_state_dict(self, state: Mapping[str, str | int | bool]) -> None:
-        """Begin the next reading at a saved place; the end of an epoch is the start of the next.
+        """Begin the next reading at a saved place; at the end of an epoch, that reading gives nothing.
 
         Raises:
-            UsageError: `state-mismatch`: the state is of another dataset or of other settings.
+            UsageError: `state-mismatch`: the state is of another dataset or of other settings, or of another epoch than
+                the one that was just asked for with `set_epoch`.
         """
+        place, worker, asked = self._checked(state), get_worker_info(), self._bookmark.asked
+        if asked == place.epoch + 1 and place.batch >= len(self):
+            # How far a worker's next batch lies beyond the end is its turn among the workers, wherever that stands.
+            place = _Cursor(asked, place.batch - len(self))
+        if asked not in (None, place.epoch):
+            raise _mismatch(
+                f"the state stands after batch {place.batch} of epoch {place.epoch}; set_epoch({asked}) was called",
+                hint=f"Call set_epoch({place.epoch}), or set no epoch before the state is loaded.",
+            )
+        self._cursor = None
+        if worker:
+            self._resumed = place
+            self._bookmark.follow(place.epoch)
+        else:
+            self._bookmark.load(place.epoch, place.batch)
+
+    def _checked(self, state: Mapping[str, str | int | bool]) -> _Cursor:
+        """The place that a state names, if it is a place in this stream."""
         expected = self._settings()
         if {*state} != {*expected, "epoch", "batches"}:
             raise _mismatch(
@@ -207,16 +247,11 @@ class PackStream(IterableDataset[list[Pack]]):
         for name, value in expected.items():
             if state[name] != value:
                 raise _mismatch(f"the state was saved with {name} {state[name]!r}, and this stream has {value!r}")
-        worker, epoch, batches = get_worker_info(), int(state["epoch"]), int(state["batches"])
-        if epoch < 0 or batches < 0 or (worker is None and batches > len(self)):
+        epoch, batches = int(state["epoch"]), int(state["batches"])
+        # A worker's place is that of its next batch, which may lie beyond the end.
+        if epoch < 0 or batches < 0 or (get_worker_info() is None and batches > len(self)):
             raise _mismatch(f"the state stands after batch {batches} of epoch {epoch}; epochs have {len(self)} batches")
-        self._cursor = None
-        if worker:
-            self._resumed = dict(state)
-        elif batches == len(self):
-            self._bookmark.move(epoch + 1, 0)
-        else:
-            self._bookmark.move(epoch, batches)
+        return _Cursor(epoch, batches)
 
     @property
     def _rows_per_rank(self) -> int:
@@ -257,23 +292,6 @@ def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
     # Not Generator.permutation: numpy may change how that uses the random numbers (NEP 19).
     numbers = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch,))).random_raw(count)
     return np.argsort(numbers, kind="stable")
-
-
-def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if rank is None and world_size is None:
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-            raise _bad_option(
-                f"this is one of {distributed.get_world_size()} processes, and would read what each of them reads",
-                hint="Give rank= and world_size=; rank=0, world_size=1 if every process shall read everything.",
-            )
-        return 0, 1
-    if rank is None or world_size is None or not 0 <= rank < world_size:
-        raise _bad_option(f"rank must be 0 or more and less than world_size, got rank={rank}, world_size={world_size}")
-    return rank, world_size
-
-
-def _bad_option(message: str, hint: str | None = None) -> UsageError:
-    return UsageError(message, code="bad-option", hint=hint)
 
 
 def _mismatch(message: str, hint: str | None = None) -> UsageError:

@@ -26,6 +26,7 @@ from ismpack.torch.collate import Collator, Kind
 from ismpack.torch.dense import dense_mask
 from ismpack.torch.flex import block_mask
 from ismpack.torch.support import (
+    check_alone,
     check_documents,
     check_mask,
     decoder_of,
@@ -36,25 +37,39 @@ from ismpack.torch.support import (
 
 Arguments: TypeAlias = dict[str, object]
 
+_ARRIVAL = "ism_arrival"
+"""The argument under which an `_Arrival` travels."""
+
 ATTENTIONS = ("sdpa", "eager", "flex_attention", two_calls.NAME)
 """Attention implementations for which the hook knows what mask they take."""
 
 
+class _Arrival:
+    """Travels with the intervals of one call, to tell afterwards whether they reached the decoder."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+
 class InstalledMask:
-    """What `install_ism` put on a model; `remove()` takes it off again."""
+    """What `install_ism` put on a model; `remove()` takes it off again.
+
+    It remembers nothing of a call, so several threads may call the model at once, and a call may fail midway.
+    """
 
     def __init__(self, wrapper: nn.Module, model: PreTrainedModel, decoder: PreTrainedModel) -> None:
-        self._waiting = False
-        self._plan: two_calls.Plan | None = None
-        self._pad_id = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
+        self._decoder = decoder
+        # In a model of text and images (Gemma 3) another module calls the decoder, and may make masks for it.
+        self._is_inside = decoder is not model.base_model
+        self._pad_id = max(getattr(model.config.get_text_config(), "pad_token_id", None) or 0, 0)
         self._hooks: list[RemovableHandle] = [
             decoder.register_forward_pre_hook(self._on_decoder, with_kwargs=True),
-            decoder.register_forward_hook(self._after_decoder),
+            decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
         ]
-        for outer in {id(one): one for one in (wrapper, model) if one is not decoder}.values():
+        for outer in {id(one): one for one in (wrapper, model, model.base_model) if one is not decoder}.values():
             self._hooks += [
                 outer.register_forward_pre_hook(self._before_model, with_kwargs=True),
-                outer.register_forward_hook(self._after_model),
+                outer.register_forward_hook(self._after_model, with_kwargs=True),
             ]
 
     def collator(
@@ -73,43 +88,62 @@ class InstalledMask:
             hook.remove()
         self._hooks.clear()
 
-    def _before_model(self, model: nn.Module, args: tuple[object, ...], kwargs: Arguments) -> None:
-        """Labels without a mask are a training or evaluation batch that lost it."""
+    def _before_model(
+        self, model: nn.Module, args: tuple[object, ...], kwargs: Arguments
+    ) -> tuple[tuple[object, ...], Arguments] | None:
+        """Labels without a mask are a training or evaluation batch that lost it, and training always needs one."""
         named = _named(model, args, kwargs)
-        given = named.get("ism_lo") is not None
-        self._waiting |= given
-        if named.get("labels") is not None and not given and not _is_mask_of_pairs(named.get("attention_mask")):
+        mask = named.get("attention_mask")
+        if named.get("ism_lo") is not None:
+            check_alone(named)
+            return (args, {_ARRIVAL: _Arrival()} | kwargs) if _takes_any_name(model) else None
+        if _is_mask_of_pairs(mask):
+            check_mask(self._decoder, cast("Tensor | BlockMask", mask), model.training)
+        elif named.get("labels") is not None:
             raise _missing("the batch has labels")
+        elif model.training:  # to be said here too, since some models make a causal mask before they call the decoder
+            raise _missing("the model is training")
+        return None
 
     def _on_decoder(
         self, decoder: nn.Module, args: tuple[object, ...], kwargs: Arguments
     ) -> tuple[tuple[object, ...], Arguments] | None:
         named = _named(decoder, args, kwargs)
-        lo, hi = named.pop("ism_lo", None), named.pop("ism_hi", None)
-        model = cast("PreTrainedModel", decoder)
-        was_given, self._waiting = self._waiting, False
+        lo, hi, arrival = (named.pop(name, None) for name in ("ism_lo", "ism_hi", _ARRIVAL))
+        model, mask = cast("PreTrainedModel", decoder), named.get("attention_mask")
         if lo is None and hi is None:
-            if was_given:
-                raise _dropped(model)
-            mask = named.get("attention_mask")
             if _is_mask_of_pairs(mask):
-                check_mask(model.config, cast("Tensor | BlockMask", mask), decoder.training)
+                check_mask(model, cast("Tensor | BlockMask", mask), decoder.training)
             elif decoder.training:
                 raise _missing("the model is training")
             return None
-        arguments = _mask_arguments(model, named, lo, hi)
-        self._plan = cast("two_calls.Plan | None", arguments.get("ism_plan"))
-        return (), named | arguments
+        if isinstance(arrival, _Arrival):
+            arrival.seen = True
+        if self._is_inside and isinstance(mask, Mapping):
+            del named["attention_mask"]  # not the caller's: `_before_model` would have refused it
+        return (), named | _mask_arguments(model, named, lo, hi)
 
-    def _after_decoder(self, decoder: nn.Module, args: tuple[object, ...], output: object) -> None:  # noqa: ARG002
+    def _after_decoder(
+        self,
+        decoder: nn.Module,
+        args: tuple[object, ...],  # noqa: ARG002
+        kwargs: Arguments,
+        output: object,  # noqa: ARG002
+    ) -> None:
         """A decoder whose layers do not call the attention they were told to has not seen the mask."""
-        plan, self._plan = self._plan, None
-        if plan is not None:
+        plan = kwargs.get("ism_plan")
+        if isinstance(plan, two_calls.Plan):
             plan.check_read(type(decoder).__name__)
 
-    def _after_model(self, model: nn.Module, args: tuple[object, ...], output: object) -> None:  # noqa: ARG002
-        if self._waiting:
-            self._waiting = False
+    def _after_model(
+        self,
+        model: nn.Module,
+        args: tuple[object, ...],  # noqa: ARG002
+        kwargs: Arguments,
+        output: object,  # noqa: ARG002
+    ) -> None:
+        arrival = kwargs.get(_ARRIVAL)
+        if isinstance(arrival, _Arrival) and not arrival.seen:
             raise _dropped(model)
 
 
@@ -134,7 +168,9 @@ def install_ism(model: nn.Module) -> InstalledMask:
     Raises:
         TrainingError: `mask-unsupported`: the model cannot be right under such a mask (ALiBi, chunked attention, an
             encoder, no attention at all). At a forward also: recurrent layers and several documents per row, an
-            attention implementation that misreads masks; `mask-missing`; `bad-batch`.
+            attention implementation that misreads masks, images beside the intervals; `mask-missing`; `bad-batch`.
+        RuntimeError: At a forward: a token lies outside its own interval. On CUDA it comes as a device-side assertion,
+            so that the host need not wait.
     """
     inner = pretrained_model(model)
     decoder = decoder_of(inner)
@@ -162,13 +198,11 @@ def _mask(model: PreTrainedModel, lo: Tensor, hi: Tensor) -> Arguments:
     """What the attention implementation of this moment takes."""
     attention = model.config._attn_implementation
     if attention == "sdpa":
-        return {"attention_mask": layer_masks(model.config, lambda window: dense_mask(lo, hi, window=window))}
+        return {"attention_mask": layer_masks(model, lambda window: dense_mask(lo, hi, window=window))}
     if attention == "eager":
-        return {
-            "attention_mask": layer_masks(model.config, lambda window: dense_mask(lo, hi, model.dtype, window=window))
-        }
+        return {"attention_mask": layer_masks(model, lambda window: dense_mask(lo, hi, model.dtype, window=window))}
     if attention == "flex_attention":
-        return {"attention_mask": layer_masks(model.config, lambda window: block_mask(lo, hi, window=window))}
+        return {"attention_mask": layer_masks(model, lambda window: block_mask(lo, hi, window=window))}
     if attention == two_calls.NAME:
         # Transformers makes no mask for an attention that has none registered; the window comes with each layer's call.
         return {"attention_mask": None, "ism_plan": two_calls.plan(lo, hi)}
@@ -186,12 +220,7 @@ def _checked(named: Arguments, lo: object, hi: object) -> tuple[Tensor, Tensor]:
             code="bad-batch",
             hint="Both are needed, one number per token, padding included: pad the columns first, then make intervals.",
         )
-    if named.get("attention_mask") is not None:
-        raise TrainingError(
-            "the batch has both ism_lo, ism_hi and an attention_mask, and only one can be followed",
-            code="bad-batch",
-            hint="Leave attention_mask out; padding is part of the intervals (one more document).",
-        )
+    check_alone(named)
     cache = named.get("past_key_values")
     if isinstance(cache, Cache) and cache.get_seq_length():
         raise TrainingError(
@@ -199,6 +228,9 @@ def _checked(named: Arguments, lo: object, hi: object) -> tuple[Tensor, Tensor]:
             code="bad-batch",
             hint="Use prefill_segments and generate_answer for inference with a cache.",
         )
+    if lo.device.type in {"cpu", "cuda"}:  # where the host need not wait for the device to check
+        token = torch.arange(lo.shape[1], device=lo.device)
+        torch._assert_async(((lo <= token) & (token < hi)).all(), "a token lies outside its own [ism_lo, ism_hi)")
     return lo, hi
 
 
@@ -218,6 +250,11 @@ def _named(module: nn.Module, args: tuple[object, ...], kwargs: Arguments) -> Ar
     return dict(zip(_names(module), args, strict=False)) | kwargs if args else dict(kwargs)
 
 
+def _takes_any_name(module: nn.Module) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+
+
 def _dropped(model: nn.Module) -> TrainingError:
     return TrainingError(
         f"ism_lo and ism_hi get lost on their way to the decoder of {type(model).__name__}",
@@ -230,6 +267,8 @@ def _missing(why: str) -> TrainingError:
     return TrainingError(
         f"{why}, but no mask came with it",
         code="mask-missing",
-        hint="Batches need ism_lo and ism_hi, as ismpack.torch.Collator makes them; with the Hugging Face Trainer set "
-        "remove_unused_columns=False. Take the hook off with its remove() for plain causal training.",
+        hint="Batches need ism_lo and ism_hi, as install_ism(model).collator() makes them; with the Hugging Face "
+        "Trainer set remove_unused_columns=False. Call model.eval() before generate and other calls without a mask. A "
+        "model that drops arguments that it does not know (GPT-J) takes the mask of Collator(mask='bool'). Take the "
+        "hook off with its remove() for plain causal training.",
     )

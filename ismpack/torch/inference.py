@@ -238,7 +238,7 @@ def _masks(decoder: PreTrainedModel, past: int, end: int, *, is_query: bool) -> 
         added = torch.zeros(seen.shape, dtype=decoder.dtype, device=seen.device)
         return added.masked_fill_(~seen, torch.finfo(decoder.dtype).min)[None, None]
 
-    return layer_masks(decoder.config, mask)
+    return layer_masks(decoder, mask)
 
 
 def _vector(column: Column) -> npt.NDArray[np.integer]:

@@ -10,7 +10,18 @@ from torch import Tensor
 from ismpack.errors import TrainingError
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+class Reads:
+    """How many attention layers have read a plan.
+
+    No dataclass, for FSDP with mixed precision gives each layer a copy of every dataclass among its arguments, but the
+    object of any other class as it is.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Plan:
     """How the two calls read a batch; one plan serves all layers.
 
@@ -24,7 +35,7 @@ class Plan:
             the tokens `reversed_queries + 1`.
         queries: int32[queries + 1], where each query starts in `reversed_queries` and, last, U.
         max_query: Tokens of the longest query there; 0 if there is none.
-        reads: How many attention layers have read the plan. See `check_read`.
+        reads: Counts the attention layers that have read the plan, or a copy of it. See `check_read`.
     """
 
     shape: tuple[int, int]
@@ -33,7 +44,7 @@ class Plan:
     reversed_queries: Tensor
     queries: Tensor
     max_query: int
-    reads: int = 0
+    reads: Reads
 
     def check_read(self, model: str) -> None:
         """To be asked after a forward pass: a model whose attention ignored the plan attended to something else.
@@ -41,7 +52,7 @@ class Plan:
         Raises:
             TrainingError: `mask-unsupported`, no layer has read the plan.
         """
-        if not self.reads:
+        if not self.reads.count:
             raise TrainingError(
                 f"no attention layer of {model} asked for the mask: it does not call transformers' AttentionInterface",
                 code="mask-unsupported",
@@ -78,6 +89,7 @@ def plan(lo: Tensor, hi: Tensor) -> Plan:
         reversed_queries=reversed_queries,
         queries=queries,
         max_query=max_query,
+        reads=Reads(),
     )
 
 

@@ -6,7 +6,7 @@ Everything here is about models that would otherwise train on another mask than 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -33,6 +33,9 @@ _OWN_WINDOWS = {"minimax", "moshi"}
 """Models that read `config.sliding_window` in a way of their own: in all attention layers, or with no mask at all."""
 
 _ALIBI_MODELS = {"bloom", "mpt"}
+
+_MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "mm_encoder_outputs")
+"""Arguments of `forward` that bring images, video or sound."""
 
 
 def pretrained_model(model: nn.Module) -> PreTrainedModel:
@@ -70,7 +73,7 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
             f"{name} uses ALiBi, which reads its biases from a two-dimensional mask and distances in the row",
             "Use a model with rotary or learned positions.",
         )
-    if not _takes_masks_of_pairs(decoder):
+    if not _imports(decoder, "create_causal_mask"):
         raise _refusal(
             f"{type(decoder).__name__} does not make its mask with transformers.masking_utils.create_causal_mask, so "
             "nothing says what it would do with a mask of pairs",
@@ -82,24 +85,29 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
             f"the layers of {name} hold causal masks of their own, which would hide what a query token sees after it",
             "Use a model without them (GPT-Neo is one that has them).",
         )
-    layer_windows(config)
+    layer_windows(decoder)
     return decoder
 
 
-def layer_windows(config: PreTrainedConfig) -> dict[str, int | None]:
+def layer_windows(decoder: PreTrainedModel) -> dict[str, int | None]:
     """The sliding window in tokens (None: no window) of each type of attention layer that a text decoder has.
+
+    A `sliding_window` in the configuration of a model that makes no masks with windows (Llama) means nothing to it.
 
     Raises:
         TrainingError: `mask-unsupported`: a type of layer is not known, or there is no attention layer.
 
     Source: `transformers.masking_utils.create_masks_for_generate`, which reads configurations the same way.
     """
+    config = decoder.config
     window = getattr(config, "sliding_window", None)
     if window is not None and config.model_type in _OWN_WINDOWS:
         raise _refusal(
             f"models of type {config.model_type} read config.sliding_window ({window}) in a way of their own",
             "Without a window (sliding_window=None) they can be trained.",
         )
+    if not _imports(decoder, "create_sliding_window_causal_mask"):
+        window = None
     types = _layer_types(config)
     if types is None:
         if window is None and getattr(config, "attention_chunk_size", None) is not None:
@@ -116,28 +124,49 @@ def layer_windows(config: PreTrainedConfig) -> dict[str, int | None]:
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(found)}
 
 
-def layer_masks(config: PreTrainedConfig, build: Callable[[int | None], Mask]) -> Mask | dict[str, Mask | None]:
+def layer_masks(decoder: PreTrainedModel, build: Callable[[int | None], Mask]) -> Mask | dict[str, Mask | None]:
     """What a text decoder takes as `attention_mask`: one mask, or one per type of layer when they differ.
 
     A model takes one mask for all of its layers at its word, and then forgets its sliding windows.
 
     Args:
-        config: The configuration of the text decoder.
+        decoder: The text decoder.
         build: Makes the mask for one sliding window (None: no window).
 
     Raises:
         TrainingError: `mask-unsupported`, as `layer_windows`.
     """
-    windows = layer_windows(config)
-    if len(windows) == 1 and not has_recurrent_layers(config):
+    windows = layer_windows(decoder)
+    if len(windows) == 1 and not has_recurrent_layers(decoder.config):
         return build(*windows.values())
-    none: dict[str, Mask | None] = dict.fromkeys((_layer_types(config) or set()) | RECURRENT_LAYERS)
+    none: dict[str, Mask | None] = dict.fromkeys((_layer_types(decoder.config) or set()) | RECURRENT_LAYERS)
     return none | {kind: build(window) for kind, window in windows.items()}
 
 
 def has_recurrent_layers(config: PreTrainedConfig) -> bool:
     """Whether some layers carry a state (Mamba, linear attention, convolution) that no mask of pairs can cut."""
     return bool((_layer_types(config) or set()) & (RECURRENT_LAYERS | {_HYBRID_LAYER}))
+
+
+def check_alone(arguments: Mapping[str, object]) -> None:
+    """Refuse what comes beside `ism_lo` and `ism_hi` in the call of a model and says something else about the mask.
+
+    Raises:
+        TrainingError: `bad-batch`, there is a mask already; `mask-unsupported`, there are images, video or sound.
+    """
+    if arguments.get("attention_mask") is not None:
+        raise TrainingError(
+            "the batch has both ism_lo, ism_hi and an attention_mask, and only one can be followed",
+            code="bad-batch",
+            hint="Leave attention_mask out; padding is part of the intervals (one more document).",
+        )
+    media = [name for name in _MEDIA if arguments.get(name) is not None]
+    if media:
+        raise _refusal(
+            f"the batch has {' and '.join(media)}, and the intervals are of rows of text: models see tokens of an "
+            "image with a mask or positions of their own, which would get lost",
+            "Train on rows of text alone.",
+        )
 
 
 def check_documents(config: PreTrainedConfig, lo: Tensor, *, takes_positions: bool) -> None:
@@ -170,19 +199,19 @@ def check_documents(config: PreTrainedConfig, lo: Tensor, *, takes_positions: bo
 
 
 def check_mask(
-    config: PreTrainedConfig, mask: Tensor | BlockMask | dict[str, Tensor | BlockMask | None], training: bool
+    decoder: PreTrainedModel, mask: Tensor | BlockMask | dict[str, Tensor | BlockMask | None], training: bool
 ) -> None:
     """Refuse a ready mask of pairs that the attention implementation would misread.
 
     Args:
-        config: The configuration of the text decoder.
+        decoder: The text decoder.
         mask: What was given as `attention_mask`.
         training: The model is in training mode.
 
     Raises:
         TrainingError: `mask-unsupported`.
     """
-    attention = config._attn_implementation
+    attention = decoder.config._attn_implementation
     ready = [one for one in mask.values() if one is not None] if isinstance(mask, dict) else [mask]
     for one in ready:
         if isinstance(one, BlockMask) != (attention == "flex_attention"):
@@ -195,9 +224,9 @@ def check_mask(
                 f"eager attention adds its mask to the scores, and this one is {one.dtype}",
                 "Collate with mask='intervals' (the hook then makes the right one), or mask='float'.",
             )
-    windows = [window for window in layer_windows(config).values() if window is not None and not isinstance(mask, dict)]
-    mixed = len(layer_windows(config)) > 1
-    if windows and (mixed or training) and max(ready[0].shape[-2:]) > min(windows):
+    kinds = layer_windows(decoder)
+    windows = [window for window in kinds.values() if window is not None and not isinstance(mask, dict)]
+    if windows and (len(kinds) > 1 or training) and max(ready[0].shape[-2:]) > min(windows):
         raise _refusal(
             f"one mask for all layers switches off the sliding window of {min(windows)} tokens",
             "Collate with mask='intervals'; the hook then makes the mask of each type of layer.",
@@ -217,10 +246,13 @@ def _layer_types(config: PreTrainedConfig) -> set[str] | None:
     return None if types is None else set(types)
 
 
-def _takes_masks_of_pairs(decoder: PreTrainedModel) -> bool:
-    """Its module, or that of a class it derives from, imports the function that passes 4-D masks on as they are."""
+def _imports(decoder: PreTrainedModel, function: str) -> bool:
+    """Its module, or that of a class it derives from, imports this function of `transformers.masking_utils`.
+
+    Of the two there is one for windows and one without; both pass 4-D masks on as they are.
+    """
     modules = (sys.modules.get(kind.__module__) for kind in type(decoder).__mro__)
-    return any(hasattr(module, "create_causal_mask") for module in modules)
+    return any(hasattr(module, function) for module in modules)
 
 
 def _unknown_layers(config: PreTrainedConfig, kinds: set[str]) -> TrainingError:

@@ -195,7 +195,7 @@ def register(kernel: CausalKernel | None = None) -> None:
                 f"the plan is of a batch {list(ism_plan.shape)}, but attention got {[query.shape[0], query.shape[2]]}",
                 code="bad-batch",
             )
-        ism_plan.reads += 1
+        ism_plan.reads.count += 1
         q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in _autocast(query, key, value))
         out = two_calls(q, k, v, ism_plan, scale=scaling, window=sliding_window, kernel=kernel)
         return out.view(*ism_plan.shape, *out.shape[1:]), None
