@@ -638,6 +638,7 @@ def test_the_handle_gives_the_collator_of_its_model() -> None:
     handle = install_ism(model)
     assert handle.collator("mas", pad_to=64) == Collator("mas", pad_to=64, pad_id=7)
     assert handle.collator(pad_to_multiple_of=8) == Collator(pad_to_multiple_of=8, pad_id=7)
+    assert handle.collator("prefix", allow_no_loss=True) == Collator("prefix", pad_id=7, allow_no_loss=True)
     for nothing in (None, -1):
         model = tiny_model("llama")
         model.config.pad_token_id = nothing

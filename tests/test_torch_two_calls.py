@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
 from ismpack import masks
 from ismpack.errors import TrainingError
@@ -256,8 +256,12 @@ class Spoilt:
     def forward(self, q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
         if self.how == "window":
             sequences = sequences._replace(window=sequences.window and sequences.window + 1)
+        if self.how == "causal" and sequences.window is None:  # right only with a window
+            sequences = sequences._replace(window=100)
         out, lse = MathKernel().forward(q, k, v, sequences)
-        return out, {"lse in base 2": lse / math.log(2), "lse transposed": lse.mT}.get(self.how, lse)
+        return out, {"lse in base 2": lse / math.log(2), "lse transposed": lse.mT, "lse + 0.05": lse + 0.05}.get(
+            self.how, lse
+        )
 
     def backward(self, dout, q, k, v, out, lse, sequences):  # noqa: PLR0917
         if self.how == "own lse":  # a backward that recomputes what it was handed
@@ -265,10 +269,11 @@ class Spoilt:
         return MathKernel().backward(dout, q, k, v, out, lse, sequences)
 
 
-@pytest.mark.parametrize("how", ["window", "lse in base 2", "lse transposed", "own lse"])
-def test_a_wrong_kernel_is_found_before_its_first_use(how):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("how", ["window", "causal", "lse in base 2", "lse transposed", "lse + 0.05", "own lse"])
+def test_a_wrong_kernel_is_found_before_its_first_use(how, dtype):
     lo, hi = batch_of([row_of([[(2, 1)]])])
-    qkv = random_qkv(lo.numel(), 2, 1, (4, 4), torch.float32)
+    qkv = random_qkv(lo.numel(), 2, 1, (4, 4), dtype)
     with pytest.raises(TrainingError, match=r"Spoilt\.(forward|backward)") as caught:
         two_calls(*qkv, plan(lo, hi), window=2, kernel=Spoilt(how))
     assert caught.value.code == "mask-unsupported"
@@ -424,10 +429,12 @@ class Recording:
         self.calls: list[tuple[object, ...]] = []
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        assert all(x.is_contiguous() for x in (q, k, v)), "as flash kernels want it"
         self.calls.append((len(q), sequences.max_seqlen, q.dtype, k.dtype, v.dtype, torch.is_autocast_enabled("cpu")))
         return MathKernel().forward(q, k, v, sequences)
 
     def backward(self, dout, q, k, v, out, lse, sequences):  # noqa: PLR0917
+        assert all(x.is_contiguous() for x in (dout, q, k, v, out, lse)), "as flash kernels want it"
         self.calls.append(("backward", torch.is_autocast_enabled("cpu")))
         return MathKernel().backward(dout, q, k, v, out, lse, sequences)
 
@@ -512,6 +519,37 @@ def test_fsdp_with_mixed_precision():
     install_ism(reference)
     assert result.loss.item() == pytest.approx(reference(**batch()).loss.item(), abs=0.02)
     assert all(weight.grad.to_local().isfinite().all() for weight in model.parameters())
+
+
+def test_a_window_that_only_the_mask_knows_is_refused():
+    """PhiMoE has a sliding window and does not hand it to attention."""
+    sizes = {"num_local_experts": 2, "num_experts_per_tok": 2}
+    model = build("phimoe", {**sizes, "sliding_window": 4}, NAME)
+    install_ism(model)
+    with pytest.raises(TrainingError, match="without its sliding window of 4"):
+        model(**batch())
+    model = build("phimoe", {**sizes, "sliding_window": None}, NAME)
+    install_ism(model)
+    assert model(**batch()).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["softcap", "s_aux", "position_bias", "sinks", "indices", "block_indices", "cache"])
+def test_what_a_causal_kernel_cannot_do_is_refused(name):
+    lo, hi = batch_of(BATCH)
+    q = torch.zeros(*lo.shape, 2, 4).transpose(1, 2)
+    attention = AttentionInterface()[NAME]
+    attention(torch.nn.Module(), q, q, q, None, ism_plan=plan(lo, hi))
+    with pytest.raises(TrainingError, match=name) as caught:
+        attention(torch.nn.Module(), q, q, q, None, ism_plan=plan(lo, hi), **{name: 1.0})
+    assert caught.value.code == "mask-unsupported"
+
+
+def test_heads_that_do_not_fit():
+    lo, hi = batch_of(BATCH)
+    q, k = torch.zeros(lo.numel(), 3, 4), torch.zeros(lo.numel(), 2, 4)
+    with pytest.raises(TrainingError, match="3 query heads are no multiple of 2 key heads") as caught:
+        two_calls(q, k, k, plan(lo, hi))
+    assert caught.value.code == "bad-batch"
 
 
 def test_attention_dropout_is_refused_where_it_acts():

@@ -73,14 +73,25 @@ class InstalledMask:
             ]
 
     def collator(
-        self, kind: Kind = "ism", *, pad_to: int | None = None, pad_to_multiple_of: int | None = None
+        self,
+        kind: Kind = "ism",
+        *,
+        pad_to: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        allow_no_loss: bool = False,
     ) -> Collator:
         """What makes batches for this model; see `Collator`.
 
         A model without `install_ism` ignores the mask of such a batch without a word. Who takes the collator from here
         cannot forget it.
         """
-        return Collator(kind, pad_to=pad_to, pad_to_multiple_of=pad_to_multiple_of, pad_id=self._pad_id)
+        return Collator(
+            kind,
+            pad_to=pad_to,
+            pad_to_multiple_of=pad_to_multiple_of,
+            pad_id=self._pad_id,
+            allow_no_loss=allow_no_loss,
+        )
 
     def remove(self) -> None:
         """Take the hooks off. Transformers then ignores `ism_lo` and `ism_hi` without a word, as without a hook."""

@@ -73,7 +73,7 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
             f"{name} uses ALiBi, which reads its biases from a two-dimensional mask and distances in the row",
             "Use a model with rotary or learned positions.",
         )
-    if not _imports(decoder, "create_causal_mask"):
+    if not imports(decoder, "create_causal_mask"):
         raise _refusal(
             f"{type(decoder).__name__} does not make its mask with transformers.masking_utils.create_causal_mask, so "
             "nothing says what it would do with a mask of pairs",
@@ -106,7 +106,7 @@ def layer_windows(decoder: PreTrainedModel) -> dict[str, int | None]:
             f"models of type {config.model_type} read config.sliding_window ({window}) in a way of their own",
             "Without a window (sliding_window=None) they can be trained.",
         )
-    if not _imports(decoder, "create_sliding_window_causal_mask"):
+    if not imports(decoder, "create_sliding_window_causal_mask"):
         window = None
     types = _layer_types(config)
     if types is None:
@@ -246,12 +246,12 @@ def _layer_types(config: PreTrainedConfig) -> set[str] | None:
     return None if types is None else set(types)
 
 
-def _imports(decoder: PreTrainedModel, function: str) -> bool:
+def imports(model: nn.Module, function: str) -> bool:
     """Its module, or that of a class it derives from, imports this function of `transformers.masking_utils`.
 
     Of the two there is one for windows and one without; both pass 4-D masks on as they are.
     """
-    modules = (sys.modules.get(kind.__module__) for kind in type(decoder).__mro__)
+    modules = (sys.modules.get(kind.__module__) for kind in type(model).__mro__)
     return any(hasattr(module, function) for module in modules)
 
 

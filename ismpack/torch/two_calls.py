@@ -30,6 +30,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from ismpack.errors import TrainingError
 from ismpack.torch.kernels import CausalKernel, MathKernel, Sequences, check_kernel, kernel_for
 from ismpack.torch.plan import Plan, plan
+from ismpack.torch.support import imports
 
 __all__ = ["NAME", "Plan", "plan", "register", "two_calls"]
 
@@ -40,6 +41,9 @@ _REFUSED = {
     "softcap": "caps its attention scores (softcap)",
     "s_aux": "has attention sinks (s_aux)",
     "position_bias": "adds a bias to its attention scores (position_bias)",
+    "sinks": "has attention sinks (sinks)",
+    "indices": "attends to chosen tokens (indices)",
+    "block_indices": "attends to chosen blocks (block_indices)",
     "cache": "is served by continuous batching (a paged cache)",
 }
 """Arguments of an attention function that change its result in a way that causal kernels do not offer."""
@@ -71,14 +75,16 @@ def two_calls(  # noqa: PLR0913
         [B * T, H, D].
 
     Raises:
-        TrainingError: `bad-batch`, the plan is of another batch; `mask-unsupported`, the kernel computes something
-            else.
+        TrainingError: `bad-batch`, the plan is of another batch, or heads do not fit; `mask-unsupported`, the kernel
+            computes something else.
     """
     tokens = plan.shape[0] * plan.shape[1]
     if not tokens == len(q) == len(k) == len(v):
         raise TrainingError(
             f"the plan is of {tokens} tokens, but attention got {len(q)} queries and {len(k)} keys", code="bad-batch"
         )
+    if q.shape[1] % k.shape[1]:
+        raise TrainingError(f"{q.shape[1]} query heads are no multiple of {k.shape[1]} key heads", code="bad-batch")
     kernel = kernel or kernel_for(q, v)
     if not isinstance(kernel, MathKernel):
         _check_once(kernel, q.device, q.dtype, (q.shape[1:], k.shape[1:], v.shape[1:]), window is not None)
@@ -94,7 +100,9 @@ def _check_once(
 ) -> None:
     with torch.no_grad():
         q, k, v = (torch.empty((0, *size), device=device, dtype=dtype) for size in heads)
-        check_kernel(kernel, q, k, v, 1 if windowed else None)
+        check_kernel(kernel, q, k, v)
+        if windowed:
+            check_kernel(kernel, q, k, v, 1)
 
 
 class _Context(FunctionCtx):
@@ -223,9 +231,11 @@ def _refuse_what_kernels_lack(module: nn.Module, dropout: float, others: dict[st
 
 def _refuse_unknown_layers(module: nn.Module, window: int | None) -> None:
     """A layer whose type restricts attention must have said so in its call, since no mask says it here."""
-    types = getattr(getattr(module, "config", None), "layer_types", None)
-    index = getattr(module, "layer_idx", None)
+    config, index = getattr(module, "config", None), getattr(module, "layer_idx", None)
+    types, stated = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
     if types is None or index is None:
+        if window is None and stated is not None and imports(module, "create_sliding_window_causal_mask"):
+            _refuse(module, f"calls attention without its sliding window of {stated}")
         return
     if types[index] not in {"full_attention", "sliding_attention"}:
         _refuse(module, f"has attention of the kind {types[index]}")
