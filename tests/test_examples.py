@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -71,30 +70,6 @@ def test_trl_causal_wants_stored_labels(tmp_path: Path, sample_data: Path) -> No
     ismpack.convert(sample_data / "alpaca.jsonl", plain, tokenizer=str(sample_data / "tokenizer"))
     with pytest.raises(SystemExit, match="convert with --with labels"):
         example("trl_causal").main([str(plain)])
-
-
-class TestJax:
-    def test_attention_equals_numpy(self, directory: str) -> None:
-        row = ismpack.load(directory)[0]
-        states = np.random.default_rng(0).normal(size=(3, len(row), 2, 8)).astype(np.float32)
-        lo, hi, _, _ = ismpack.masks.intervals(row.segment_type_ids, row.turn_ids, row.seq_lengths)
-        found = example("jax_attention").ism_attention(*states, lo, hi)
-        query, key, value = states.astype(np.float64)
-        scores = np.einsum("qhw,khw->hqk", query, key) / np.sqrt(8)
-        allowed = ismpack.masks.dense(row.segment_type_ids, row.turn_ids, row.seq_lengths)
-        weights = np.exp(np.where(allowed, scores, -np.inf))
-        weights /= weights.sum(axis=-1, keepdims=True)
-        np.testing.assert_allclose(found, np.einsum("hqk,khw->qhw", weights, value), atol=1e-5)
-        causal = ismpack.masks.intervals(row.segment_type_ids, row.turn_ids, row.seq_lengths, "causal")
-        other = example("jax_attention").ism_attention(*states, causal.lo, causal.hi)
-        assert np.abs(found - other).max() > 0.1, "the mask matters"
-
-    def test_is_compiled_once_for_all_rows(self, directory: str, capsys: pytest.CaptureFixture[str]) -> None:
-        attention = example("jax_attention").ism_attention
-        jax.clear_caches()
-        example("jax_attention").main([directory, "--rows", "3"])
-        assert attention._cache_size() == 1
-        assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_ablation(directory: str, capsys: pytest.CaptureFixture[str]) -> None:
