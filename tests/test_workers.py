@@ -196,14 +196,17 @@ def test_progress_rises_to_all_there_is(chats: str, tmp_path: Path, sample_token
 
 
 SCRIPT = """
-import sys
+import signal
 import ismpack.pipeline.plan as plan
 from ismpack.cli import main
 plan.CHUNK_BYTES = 2_000
 plan.MIN_PARTITION_BYTES = plan.MAX_PARTITION_BYTES = 16_000
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
 """
+"""The command line with small partitions, also where a shell started the tests in the background, with SIGINT ignored
+for all children."""
 
 
 def test_inputs_without_hope_end_the_run_alike_and_at_once_however_large_the_receipts(
