@@ -15,8 +15,6 @@ The losses of two kinds in training are not comparable, as they are means over o
 loss on the last answers of rows that were held out, each kind under its own mask.
 """
 
-from itertools import islice
-
 import torch
 from tiny_model import load_model, options
 from torch.utils.data import DataLoader, RandomSampler, Subset
@@ -24,6 +22,13 @@ from torch.utils.data import DataLoader, RandomSampler, Subset
 from ismpack.torch import Collator, PackDataset, install_ism
 
 KINDS = ("causal", "mas", "ism", "prefix", "triplets")
+MOST_HELD_OUT = 64
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def on_device(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The batch where the model is."""
+    return {name: tensor.to(DEVICE) for name, tensor in batch.items()}
 
 
 def train(kind: str, rows: Subset, model: torch.nn.Module, batch_size: int, learning_rate: float, steps: int) -> dict:
@@ -32,8 +37,8 @@ def train(kind: str, rows: Subset, model: torch.nn.Module, batch_size: int, lear
     loader = DataLoader(rows, batch_size, sampler=sampler, collate_fn=Collator(kind))
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     losses, tokens, targets = [], 0, 0
-    for batch in islice(loader, steps):
-        loss = model(**batch).loss
+    for batch in loader:
+        loss = model(**on_device(batch)).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -46,21 +51,28 @@ def train(kind: str, rows: Subset, model: torch.nn.Module, batch_size: int, lear
 @torch.no_grad()
 def last_answers(kind: str, rows: Subset, model: torch.nn.Module) -> float:
     """Loss on the last answer of each conversation, under the mask of `kind`."""
-    packs = list(rows)
-    batch = Collator("prefix" if kind == "triplets" else kind)(packs)
-    batch["labels"] = Collator("prefix")(packs)["labels"]
-    return model.eval()(**batch).loss.item()
+    model.eval()
+    total = count = 0
+    for pack in rows:
+        batch = Collator("prefix" if kind == "triplets" else kind)(pack)
+        batch["labels"] = Collator("prefix")(pack)["labels"]
+        targets = int((batch["labels"] != -100).sum())
+        total += model(**on_device(batch)).loss.item() * targets
+        count += targets
+    return total / count
 
 
 def main(arguments: list[str] | None = None) -> dict[str, dict]:
     """Train once per kind and print a table; kind -> column -> figure."""
     given = options(__doc__.splitlines()[0]).parse_args(arguments)
     dataset = PackDataset(given.directory)
-    held = max(1, len(dataset) // 10)
+    if len(dataset) < 2:
+        raise SystemExit(f"{given.directory} holds one row; some are held out, so at least two are needed")
+    held = min(MOST_HELD_OUT, max(1, len(dataset) // 10))
     table = {}
     print(f"{'kind':9} {'tokens/step':>12} {'targets/step':>13} {'first loss':>11} {'last loss':>10} {'held out':>9}")
     for kind in KINDS:
-        model = load_model(given.model, vocabulary=dataset.rows.manifest.largest_id + 1).train()
+        model = load_model(given.model, vocabulary=dataset.rows.manifest.largest_id + 1).to(DEVICE).train()
         install_ism(model)
         rows = Subset(dataset, range(held, len(dataset)))
         row = train(kind, rows, model, given.batch_size, given.learning_rate, given.steps)

@@ -143,6 +143,8 @@ def main(arguments: list[str] | None = None) -> dict[str, list[list[float]]]:
     parser.add_argument("--batch-size", type=int, default=16, help="rows per step")
     parser.add_argument("--conversations", type=int, default=30_000)
     given = parser.parse_args(arguments)
+    if given.seeds < 1 or not 1 <= given.checkpoints <= given.steps:
+        parser.error("give at least one seed and one checkpoint, and as many steps as checkpoints")
     courses: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
         write_tokenizer(Path(folder) / "tokenizer")

@@ -81,6 +81,14 @@ def test_ablation(directory: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 6
 
 
+def test_ablation_holds_rows_out(tmp_path: Path, sample_data: Path) -> None:
+    ismpack.convert(
+        sample_data / "chat.jsonl", tmp_path / "out", tokenizer=str(sample_data / "tokenizer"), max_length=16_384
+    )
+    with pytest.raises(SystemExit, match="at least two are needed"):
+        example("ablation").main([str(tmp_path / "out")])
+
+
 class TestLateQuestion:
     def test_answers_are_right(self) -> None:
         toy = example("late_question")
@@ -98,6 +106,12 @@ class TestLateQuestion:
         lines = capsys.readouterr().out.splitlines()
         assert re.fullmatch(r" +6( +0\.\d\d \(0\.\d\d \.\. 0\.\d\d\)){2}", lines[-1])
         assert courses == example("late_question").main(options), "seeded"
+
+    @pytest.mark.parametrize("options", [["--steps", "4"], ["--steps", "0"], ["--seeds", "0"]])
+    def test_refuses_what_leaves_nothing_to_show(self, options: list[str]) -> None:
+        with pytest.raises(SystemExit) as refused:
+            example("late_question").main(options)
+        assert refused.value.code == 2
 
     def test_counts_answers(self, tmp_path: Path) -> None:
         """Weights that make the model always say `a` are right as often as `a` is the answer."""

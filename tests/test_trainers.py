@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, load_from_disk
+from tiny_models import VOCABULARY, tiny_model
 from torch.nn.functional import cross_entropy
 from transformers import (
     AutoTokenizer,
@@ -32,7 +33,8 @@ from trl import SFTConfig, SFTTrainer
 import ismpack
 from ismpack.data import Pack
 from ismpack.errors import IsmpackError
-from ismpack.torch import Collator, PackDataset, install_ism
+from ismpack.schema import COLUMNS
+from ismpack.torch import Collator, PackDataset, dense_mask, install_ism
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
@@ -310,8 +312,14 @@ class TestTrapsOfTransformers:
         rows = [{"input_ids": row.input_ids.tolist(), "labels": row.input_ids.tolist()}]
         trap = DataCollatorWithFlattening()(rows)["position_ids"][0].tolist()
         assert trap == list(range(len(row)))
-        ours = Collator()(row)["position_ids"][0].tolist()
-        assert ours == [position for length in row.seq_lengths for position in range(length)]
+        batch = Collator("causal")(row)
+        assert batch["position_ids"][0].tolist() == [at for length in row.seq_lengths for at in range(length)]
+        model = llama().eval()
+        alone = torch.cat([logits_alone(model, row.document(k), "causal") for k in range(len(row.seq_lengths))])
+        flat = model(input_ids=batch["input_ids"], position_ids=torch.tensor([trap]), use_cache=False).logits
+        assert difference(flat, alone) > 0.1, "documents see each other"
+        install_ism(model)
+        assert difference(model(**without_labels(batch)).logits, alone) < EXACT
 
     def test_a_cache_lets_documents_see_each_other(self, row: Pack) -> None:
         model = llama().train()  # dropout is 0
@@ -343,6 +351,33 @@ class TestTrapsOfTransformers:
             model(**trap)
         assert refused.value.code == "mask-unsupported"
 
+    def test_token_type_ids_of_gemma_are_right_for_one_document_alone(self, row: Pack) -> None:
+        """Gemma 3 with images lets runs of `token_type_ids` 1 see each other, and counts them anew in packed rows."""
+        model = tiny_model("gemma3-images")
+        pack = row.document(0), row.document(1)
+        batches = [Collator()(one) for one in (*pack, two_documents(*pack))]
+        for batch in batches:
+            batch["input_ids"] %= VOCABULARY - 10  # below the ids that stand for images
+        types = [torch.tensor(one.segment_type_ids.tolist())[None] % 2 for one in (*pack, two_documents(*pack))]
+        trap = [
+            model(**without_labels(without_intervals(batch)), token_type_ids=kinds, use_cache=False).logits
+            for batch, kinds in zip(batches, types, strict=True)
+        ]
+        install_ism(model)
+        ours = [model(**without_labels(batch)).logits for batch in batches]
+        alone = torch.cat([one[0] for one in ours[:2]])
+        assert difference(torch.cat(trap[:2], 1), alone) < EXACT, "right for a document that has a row to itself"
+        assert difference(trap[2], alone) > 0.1, "the trap"
+        assert difference(ours[2], alone) < EXACT
+
+    def test_labels_are_never_shifted(self, row: Pack) -> None:
+        model = llama().eval()
+        batch = Collator()(row)
+        right = model(**without_intervals(batch), use_cache=False)
+        trap = cross_entropy(right.logits[0], batch["labels"][0])
+        assert abs(trap - right.loss).item() > WRONG
+        # `labels="shifted"` is for losses that do not shift: test_labels_are_shifted_twice
+
     def test_labels_are_shifted_twice(self, row: Pack) -> None:
         model = llama().eval()
         shifted, unshifted = Collator(labels="shifted")(row), Collator()(row)
@@ -370,6 +405,7 @@ class TestTrapsOfTransformers:
             return (key >= query) & (key < hi[b, query])
 
         assert not torch.equal(library_mask(row, or_mask_function=block), packed_mask(row)), "the trap"
+        assert torch.equal(dense_mask(batch["ism_lo"], hi)[0, 0], packed_mask(row))
 
 
 def test_prefix_masks_leak_all_answers_but_the_last(row: Pack) -> None:
@@ -384,6 +420,13 @@ def test_prefix_masks_leak_all_answers_but_the_last(row: Pack) -> None:
 
 def difference(logits: torch.Tensor, alone: torch.Tensor) -> float:
     return (logits[0] - alone).abs().max().item()
+
+
+def two_documents(first: Pack, second: Pack) -> Pack:
+    """One row of both."""
+    columns = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in COLUMNS}
+    columns["turn_ids"] = np.concatenate([first.turn_ids, second.turn_ids + first.turn_ids[-1] + 1])
+    return Pack(**columns)
 
 
 def without_labels(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -48,7 +48,7 @@ class PackDataset(Dataset[Pack]):
 
         Raises:
             IndexError: There is no such row.
-            DatasetError: `shard-damaged`.
+            DatasetError: `shard-damaged`, `dataset-replaced`.
         """
         return self.rows[row]
 
@@ -164,7 +164,7 @@ class PackStream(IterableDataset[list[Pack]]):
         """The batches of the epoch, in a worker its share of them; from the place of a loaded state, if one is new.
 
         Raises:
-            DatasetError: `shard-damaged`.
+            DatasetError: `shard-damaged`, `dataset-replaced`.
             UsageError: `bad-option`: several processes train by now, and this one does not know its share.
         """
         if self._reads_all:
