@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import stat
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +34,7 @@ from ismpack.cli import export as cli
 from ismpack.cli.console import Console
 from ismpack.errors import DatasetError, IsmpackError, OutputError, UsageError
 from ismpack.export import TARGETS, export, mds
+from ismpack.export.job import Job
 from ismpack.export.torchtune import packed_dataset
 from ismpack.export.xtuner import PRETOKENIZED
 
@@ -119,7 +123,7 @@ def test_xtuner_gets_documents_and_a_preset_that_fills_every_row(small: Path, tm
         [0, 3, -1, -1, 0, 7],
     ]
     assert np.load(out / "boundaries.npy").tolist() == [0, 3, 5]
-    assert np.load(out / "order.npy").tolist() == [0, 1]
+    assert sorted(np.load(out / "order.npy").tolist()) == [0, 1]
     assert {np.load(out / f"{name}.npy").dtype for name in ("samples", "boundaries", "order")} == {np.dtype(np.int64)}
     assert json.loads((out / "paths.json").read_text()) == [str(out / "documents.jsonl")]
 
@@ -131,6 +135,15 @@ def test_xtuner_adds_no_padding_to_a_full_row(small: Path, tmp_path: Path) -> No
     export(builder.write().directory, "xtuner", tmp_path / "out")
     assert np.load(tmp_path / "out" / "samples.npy")[:, [1, 5]].tolist() == [[0, 10], [1, 3], [2, 7]]
     assert np.load(tmp_path / "out" / "boundaries.npy").tolist() == [0, 1, 3]
+
+
+def test_the_xtuner_order_is_shuffled_and_never_changes(small: Path, tmp_path: Path) -> None:
+    # XTuner leaves the end of the order out in every epoch; it must not be the end of the data.
+    builder = Builder(small)
+    builder.shards = [[row((source(0, line), "1:2")) for line in range(8)]]
+    report = export(builder.write().directory, "xtuner", tmp_path / "out")
+    assert np.load(tmp_path / "out" / "order.npy").tolist() == [3, 2, 1, 6, 0, 7, 4, 5]
+    assert "rows at the end of that order which fill no global batch are trained in no epoch" in report.lost
 
 
 def test_the_xtuner_tokenize_function_passes_ids_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +183,14 @@ def test_llama_factory_gets_numbered_documents_in_rows_of_one_length(small: Path
         "labels": [NO, 50, 2, *[NO] * 13],
     }
     assert {feature.feature.dtype for feature in rows.features.values()} == {"int32"}
+
+
+def test_llama_factory_pads_to_the_longest_row_and_no_further(small: Path, tmp_path: Path) -> None:
+    builder = Builder(small)
+    builder.shards = [[row((source(0, 2), "1:22"))], [row((source(0, 0), "17:22 1:2"))]]
+    builder.options["max_length"] = 100
+    export(builder.write().directory, "llama-factory", tmp_path / "out")
+    assert [len(item["labels"]) for item in datasets.load_from_disk(str(tmp_path / "out"))] == [8, 8]
 
 
 def test_axolotl_gets_one_document_per_row(small: Path, tmp_path: Path) -> None:
@@ -310,7 +331,9 @@ def read_preset(out: Path) -> list[Document]:
     lines = [json.loads(line) for line in (out / "documents.jsonl").read_text().splitlines()]
     samples, boundaries = np.load(out / "samples.npy").tolist(), np.load(out / "boundaries.npy").tolist()
     found = []
-    for position in np.load(out / "order.npy").tolist():
+    order = np.load(out / "order.npy").tolist()
+    assert sorted(order) == list(range(len(boundaries) - 1))
+    for position in range(len(order)):
         slices = samples[boundaries[position] : boundaries[position + 1]]
         assert sum(end - start for *_, start, end in slices) == len(lines[-1]["input_ids"])  # exactly full
         found += [
@@ -460,6 +483,26 @@ def test_megatron_bridge_counts_targets_that_follow_a_stop_token(odd: Builder, s
     assert not any("stop token" in sentence for sentence in export(small, "megatron-bridge", tmp_path / "out").lost)
 
 
+@pytest.mark.parametrize(("target", "padded"), [("torchtune", 20), ("xtuner", 20), ("llama-factory", 32)])
+def test_padding_is_counted(small: Path, tmp_path: Path, target: str, padded: int) -> None:
+    note = f"rows are padded from 12 to {padded} tokens; the trainer computes all of them"
+    assert note in export(small, target, tmp_path / "out").lost
+
+
+def test_full_rows_are_not_said_to_be_padded(small: Path, tmp_path: Path) -> None:
+    builder = Builder(small)
+    builder.shards = [[row((source(0, 0), "17:22 1:2 1:2"))]]
+    builder.options["max_length"] = 8
+    builder.write()
+    for target in ("torchtune", "xtuner", "llama-factory"):
+        assert not any("padded from" in sentence for sentence in export(small, target, tmp_path / target).lost)
+
+
+def test_mds_takes_its_collator_from_a_model_with_the_hook(small: Path, tmp_path: Path) -> None:
+    lines = export(small, "mds", tmp_path / "out").how_to_load
+    assert lines.splitlines()[0].startswith("collate = install_ism(model).collator()")
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_same_dataset_gives_the_same_bytes(small: Path, tmp_path: Path, target: str) -> None:
     export(small, target, tmp_path / "a")
@@ -496,6 +539,156 @@ def test_an_earlier_export_is_replaced_only_on_request(small: Path, tmp_path: Pa
     export(small, "mds", out, overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["index.json", MARK, "shard.00000.mds"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small"]
+
+
+def test_files_of_the_user_inside_an_export_are_never_removed(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(small, "axolotl", out)
+    (out / "prepared").mkdir()  # Axolotl's own
+    export(small, "axolotl", out, overwrite=True)
+    (out / "notes.txt").write_text("keep")
+    with pytest.raises(OutputError, match=r"holds 'notes\.txt', which no export wrote") as caught:
+        export(small, "axolotl", out, overwrite=True)
+    assert caught.value.code == "output-exists"
+    assert (out / "notes.txt").read_text() == "keep"
+    (out / "notes.txt").unlink()
+    export(small, "mds", out, overwrite=True)
+    (out / "prepared").mkdir()  # nobody's, in an export for another trainer
+    assert refusal(OutputError, lambda: export(small, "mds", out, overwrite=True)) == "output-exists"
+
+
+@pytest.mark.parametrize("mark", ["", "[]", '{"files": 1}'])
+def test_a_mark_that_says_nothing_marks_no_export(small: Path, tmp_path: Path, mark: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / MARK).write_text(mark)
+    assert refusal(OutputError, lambda: export(small, "mds", tmp_path / "out", overwrite=True)) == "output-exists"
+
+
+def test_two_runs_at_once(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    codes = []
+
+    def write(job: Job) -> tuple[str, ...]:
+        codes.append(refusal(OutputError, lambda: export(small, "mds", out)))
+        return mds.write(job)
+
+    monkeypatch.setitem(TARGETS, "mds", replace(mds.TARGET, write=write))
+    export(small, "mds", out)
+    assert codes == ["output-locked"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small"]
+
+
+@pytest.mark.parametrize("before", [None, "mds"])
+def test_what_took_the_place_meanwhile_stays(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    out = tmp_path / "out"
+    if before:
+        export(small, before, out)
+    export(small, "axolotl", tmp_path / "other")
+
+    def write(job: Job) -> tuple[str, ...]:
+        if before:
+            out.rename(tmp_path / "before")
+        (tmp_path / "other").rename(out)
+        return mds.write(job)
+
+    monkeypatch.setitem(TARGETS, "mds", replace(mds.TARGET, write=write))
+    assert refusal(OutputError, lambda: export(small, "mds", out, overwrite=before is not None)) == "output-exists"
+    assert (out / "state.json").is_file()
+    assert not (tmp_path / "out.ismpack-export").exists()
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+KILLED_AFTER = """
+import os, signal, sys
+from pathlib import Path
+from ismpack.export import export
+
+name, rename = sys.argv[3], Path.rename
+def rename_and_die(path, target):
+    rename(path, target)
+    if Path(target).name == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename_and_die
+export(sys.argv[1], "mds", sys.argv[2], overwrite=True)
+"""
+
+
+@pytest.mark.parametrize(("name", "standing"), [("old", "state.json"), ("out", "index.json")])
+def test_the_next_run_puts_right_what_a_killed_one_left(small: Path, tmp_path: Path, name: str, standing: str) -> None:
+    out = tmp_path / "out"
+    export(small, "axolotl", out)
+    assert python(KILLED_AFTER, small, out, name).returncode == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *["out"] * (name == "out"),
+        "out.ismpack-export",
+        "small",
+    ]
+    assert refusal(OutputError, lambda: export(small, "mds", out)) == "output-exists"
+    assert (out / MARK).is_file()
+    assert (out / standing).is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small"]
+
+
+def test_a_half_built_export_is_cleared_away(small: Path, tmp_path: Path) -> None:
+    half = tmp_path / "out.ismpack-export" / "new"
+    half.mkdir(parents=True)
+    (half / "stale").write_text("")
+    export(small, "mds", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.json", MARK, "shard.00000.mds"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "small"]
+
+
+def test_the_folder_where_a_run_works_is_no_link_and_no_dataset(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    (tmp_path / "out.ismpack-export").symlink_to(tmp_path / "mine")
+    assert refusal(OutputError, lambda: export(small, "mds", tmp_path / "out")) == "output-unwritable"
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+    dataset = small.rename(tmp_path / "data.ismpack-export")
+    assert refusal(UsageError, lambda: export(dataset, "mds", tmp_path / "data")) == "output-inside-input"
+    assert (dataset / "manifest.json").is_file()
+
+
+FULL_DISK = """
+import resource, sys
+from ismpack.errors import OutputError
+from ismpack.export import TARGETS, export
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for target in TARGETS:
+    try:
+        export(sys.argv[1], target, sys.argv[2])
+    except OutputError as error:
+        print(target, error.code, error.message)
+"""
+
+
+def test_a_disk_that_fills_up_is_an_error_that_names_the_place(small: Path, tmp_path: Path) -> None:
+    run = python(FULL_DISK, small, tmp_path / "out")
+    found = [line.split(" (")[0] for line in run.stdout.splitlines()]
+    assert found == [f"{name} output-unwritable cannot write {tmp_path / 'out'}: File too large" for name in TARGETS]
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_the_current_directory_is_a_place(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(small, "mds", ".")
+    assert (tmp_path / "here" / "index.json").is_file()
+
+
+def test_a_link_is_called_a_link(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "empty")
+    with pytest.raises(OutputError, match="is a symbolic link") as caught:
+        export(small, "mds", tmp_path / "out")
+    assert caught.value.code == "output-exists"
 
 
 def test_nothing_else_is_ever_replaced(small: Path, tmp_path: Path) -> None:
@@ -554,6 +747,18 @@ def test_a_row_longer_than_the_dataset_allows_is_refused(small: Path, tmp_path: 
     with pytest.raises(DatasetError, match="row of 11 tokens; the dataset's max_length is 10") as caught:
         export(small, "llama-factory", tmp_path / "out")
     assert caught.value.code == "export-impossible"
+
+
+def test_a_document_without_tokens_is_refused(small: Path, tmp_path: Path) -> None:
+    builder = Builder(small)
+    columns = row((source(0, 0), "1:2"))
+    columns["seq_lengths"], columns["source_ids"] = [2, 0], [0, 0]
+    builder.shards = [[columns]]
+    builder.write()
+    for target in TARGETS:
+        with pytest.raises(DatasetError, match="a document without tokens") as caught:
+            export(small, target, tmp_path / "out")
+        assert caught.value.code == "export-impossible"
 
 
 def test_a_dataset_without_rows_is_refused(small: Path, tmp_path: Path) -> None:

@@ -67,4 +67,5 @@ TARGET = Target(
     lost=(CAUSAL_ONLY, REPACKED),
     write=write,
     how_to_load=how_to_load,
+    leaves=("prepared",),
 )

@@ -45,8 +45,8 @@ class Job:
         """Every row in order, checked for what every target relies on.
 
         Raises:
-            DatasetError: `export-impossible`: a row is longer than the dataset's limit, or a document starts with a
-                target, which no trainer can predict; `shard-damaged`.
+            DatasetError: `export-impossible`: a row is longer than the dataset's limit, or a document is empty or
+                starts with a target, which no trainer can predict; `shard-damaged`.
         """
         tally = Tally()
         for batch in self.dataset.batches():
@@ -57,6 +57,13 @@ class Job:
             tally.loss_tokens += int(np.count_nonzero(batch.loss_mask))
             yield batch
         self.tally = tally
+
+    def padding(self, width: int) -> tuple[str, ...]:
+        """What padding every row to one width costs, as a loss of a target; nothing if all rows are full."""
+        tokens, padded = self.tally.tokens, self.tally.rows * width
+        if tokens == padded:
+            return ()
+        return (f"rows are padded from {tokens:,} to {padded:,} tokens; the trainer computes all of them",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,7 @@ class Target:
         lost: What this dataset says and the trainer will not do, one sentence each without a full stop.
         write: Writes the files of a job; returns further losses, which depend on the data.
         how_to_load: The lines that load what was written, given its path and the dataset's `max_length`.
+        leaves: Names in the folder that the trainer itself makes there; they go when the export is replaced.
     """
 
     name: str
@@ -80,6 +88,7 @@ class Target:
     lost: tuple[str, ...]
     write: Callable[[Job], tuple[str, ...]]
     how_to_load: Callable[[str, int], str]
+    leaves: tuple[str, ...] = ()
 
 
 CAUSAL_ONLY = "trains plain causal: this trainer has no place for the ISM mask"
@@ -103,6 +112,8 @@ def _check(batch: RowBatch, max_length: int) -> None:
     longest = int(np.diff(batch.token_offsets).max())
     if longest > max_length:
         raise _impossible(batch, f"has a row of {longest:,} tokens; the dataset's max_length is {max_length:,}")
+    if not batch.seq_lengths.all():
+        raise _impossible(batch, "has a document without tokens")
     if batch.loss_mask[document_starts(batch.seq_lengths)].any():
         raise _impossible(batch, "has a document whose first token is a target, which nothing can predict")
 

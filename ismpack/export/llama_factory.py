@@ -9,7 +9,8 @@ Written for llamafactory 0.9.5, reader `llamafactory.data.loader.get_dataset` (`
         position_ids    list<int32>   anew with every document
         labels          list<int32>   -100 = no loss; in line with input_ids, the model shifts
 
-Rows have one length, a multiple of 8, because the collator pads `input_ids` to a multiple of 8 and not `position_ids`.
+Rows have one length, the longest row's rounded up to a multiple of 8, because the collator pads `input_ids` to such a
+multiple and not `position_ids`.
 `neat_packing` is what makes it read the document numbers: without it every token that is not padding attends to all
 before it in the row, across documents, and nothing says so.
 """
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from ismpack.export.columns import document_numbers, even_offsets, labels, padded
 from ismpack.export.job import CAUSAL_ONLY, Job, Target
@@ -32,12 +35,13 @@ _MULTIPLE = 8
 def write(job: Job) -> tuple[str, ...]:
     """Write a dataset folder."""
     origin = f"llama-factory {job.dataset.manifest.fingerprint}"
-    write_datasets_folder(job.folder, _COLUMNS, _batches(job), origin)
-    return ()
+    longest = max(int(np.diff(batch.token_offsets).max()) for batch in job.batches())
+    width = -(-longest // _MULTIPLE) * _MULTIPLE
+    write_datasets_folder(job.folder, _COLUMNS, _batches(job, width), origin)
+    return job.padding(width)
 
 
-def _batches(job: Job) -> Iterator[Mapping[str, ListColumn]]:
-    width = -(-job.max_length // _MULTIPLE) * _MULTIPLE
+def _batches(job: Job, width: int) -> Iterator[Mapping[str, ListColumn]]:
     for batch in job.batches():
         columns = {
             "input_ids": (batch.input_ids, 0),

@@ -102,7 +102,7 @@ def _write_shard(path: Path, samples: list[bytes]) -> int:
 def how_to_load(out: str, _: int) -> str:
     """The data loader."""
     return f"""\
-collate = Collator()     # from ismpack.torch
+collate = install_ism(model).collator()  # from ismpack.torch import install_ism
 loader = StreamingDataLoader(
     StreamingDataset(local={out!r}, batch_size=1),
     batch_size=1,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ismpack import __version__
 from ismpack.errors import DatasetError, InternalError, UsageError
-from ismpack.export.folder import MARK, check_place, new_folder
+from ismpack.export.folder import MARK, new_folder
 from ismpack.export.job import Job, Target
 from ismpack.export.table import TARGETS
 from ismpack.reader import PackedDataset, load
@@ -68,12 +68,13 @@ def export(directory: str | Path, target: str, out: str | Path, *, overwrite: bo
     Args:
         directory: The dataset.
         target: A key of `TARGETS`.
-        out: The folder to write; must not exist, be empty, or (with `overwrite`) hold an earlier export.
+        out: The folder to write; must not exist, be empty, or (with `overwrite`) hold an earlier export and nothing
+            else.
         overwrite: Replace an earlier export, once the new one is complete.
 
     Raises:
         UsageError: `bad-option`: there is no such target; `output-inside-input`.
-        OutputError: `output-exists`, `output-unwritable`.
+        OutputError: `output-exists`, `output-locked`, `output-unwritable`.
         DatasetError: `export-impossible`: the other format cannot hold this dataset; and those of `load`.
     """
     chosen = _target(target)
@@ -81,12 +82,11 @@ def export(directory: str | Path, target: str, out: str | Path, *, overwrite: bo
     dataset = load(directory)
     if not len(dataset):
         raise DatasetError(f"{directory} holds no rows", code="export-impossible")
-    check_place(place, dataset.directory, overwrite=overwrite)
-    with new_folder(place) as folder:
+    with new_folder(place, dataset.directory, overwrite=overwrite) as folder:
         job = Job(dataset, folder, place)
         further = chosen.write(job)
         report = _report(job, chosen, further, str(out))
-        _mark(folder, report, dataset)
+        _mark(folder, report, chosen, dataset)
     return report
 
 
@@ -114,12 +114,13 @@ def _report(job: Job, target: Target, further: tuple[str, ...], out: str) -> Exp
     )
 
 
-def _mark(folder: Path, report: ExportReport, dataset: PackedDataset) -> None:
+def _mark(folder: Path, report: ExportReport, target: Target, dataset: PackedDataset) -> None:
     """Write what the folder is; paths stay out of it, so that its bytes follow from the dataset alone."""
     content: Mapping[str, Any] = {
         **{key: value for key, value in report.to_json().items() if key not in ("output", "how_to_load")},
         "created_by": f"ismpack {__version__}",
         "dataset": dataset.manifest.digest,
+        "leaves": target.leaves,
     }
     text = json.dumps(content, sort_keys=True, indent=1) + "\n"
     (folder / MARK).write_text(text, encoding="utf-8")

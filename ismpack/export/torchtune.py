@@ -39,7 +39,7 @@ _LAST_UNSHIFTED = (0, 6)
 def write(job: Job) -> tuple[str, ...]:
     """Write a dataset folder."""
     write_datasets_folder(job.folder, _COLUMNS, _batches(job), f"torchtune {job.dataset.manifest.fingerprint}")
-    return ()
+    return job.padding(job.max_length)
 
 
 def packed_dataset(tokenizer: object, *, directory: str, packed: bool = True) -> datasets.Dataset:

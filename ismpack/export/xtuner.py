@@ -8,11 +8,15 @@ Written for the main branch of XTuner in 2026, reader `xtuner.v1.datasets.preset
     OUT/boundaries.npy    int64[R + 1]: the first slice of each row, and the end
     OUT/samples.npy       int64[slices, 6]: path, line, -1, -1, first token, end
     OUT/paths.json        the one path, absolute: XTuner compares it with the `anno_path` of its configuration
-    OUT/order.npy         int64[R]: 0, 1, 2, ...; the order in which rows are taken, in every epoch
+    OUT/order.npy         int64[R]: the order in which rows are taken, in every epoch; shuffled, alike in every export
     OUT/pretokenized.py   the tokenize function, which passes the ids of a line through
 
-A preset must fill each row exactly, so every shorter one ends with a slice of the line of padding. Documents become
-`cu_seq_lens`; attention is causal inside them.
+With the default `short_pack_strategy="error"` a preset must fill each row exactly, so every shorter one ends with a
+slice of the line of padding. Documents become `cu_seq_lens`; attention is causal inside them.
+
+The sampler (`PresetSampler`) cuts the order to a multiple of the global batch, so that the same rows are left out in
+every epoch. Since the order is shuffled they are not the end of the data. An order may name rows more than once, so a
+user, who knows the global batch, can fill the last one.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -60,23 +65,34 @@ def write(job: Job) -> tuple[str, ...]:
     """Write the documents, and the preset while they pass."""
     documents, slices = _count_slices(job)
     rows = job.tally.rows
-    samples = np.lib.format.open_memmap(job.folder / "samples.npy", "w+", np.int64, (slices, _FIELDS))
     boundaries = np.zeros(rows + 1, np.int64)
     row = line = done = 0
-    with (job.folder / DOCUMENTS).open("wb") as file:
+    with (job.folder / DOCUMENTS).open("wb") as file, (job.folder / "samples.npy").open("wb") as samples:
+        _npy_header(samples, (slices, _FIELDS))
         for batch in job.batches():
             file.writelines(_lines(batch))
             table, counts = _slices(batch, line, padding=documents, width=job.max_length)
-            samples[done : done + len(table)] = table
+            samples.write(table.data)
             boundaries[row + 1 : row + 1 + len(counts)] = done + np.cumsum(counts)
             row, line, done = row + len(counts), line + len(batch.seq_lengths), done + len(table)
         file.write(_line([0] * job.max_length, [IGNORE_INDEX] * job.max_length))
-    samples.flush()
-    np.save(job.folder / "boundaries.npy", boundaries)
-    np.save(job.folder / "order.npy", np.arange(rows, dtype=np.int64))
+    # Sorting raw random numbers, because numpy promises the same raw stream in every version, not the same shuffle.
+    order = np.argsort(np.random.PCG64(0).random_raw(rows), kind="stable")
+    for name, values in (("boundaries", boundaries), ("order", order.astype(np.int64))):
+        with (job.folder / f"{name}.npy").open("wb") as file:
+            _npy_header(file, values.shape)
+            file.write(values.data)
     (job.folder / "paths.json").write_text(json.dumps([_documents_path(job.out)]) + "\n", encoding="utf-8")
     (job.folder / "pretokenized.py").write_text(PRETOKENIZED, encoding="utf-8")
-    return ()
+    return job.padding(job.max_length)
+
+
+def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """The head of an .npy file of int64, whose values are written as they come.
+
+    Not by `open_memmap`, which meets a full disk with SIGBUS, and not by `np.save`, whose error then has no reason.
+    """
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": shape})
 
 
 def _count_slices(job: Job) -> tuple[int, int]:
@@ -144,7 +160,12 @@ TARGET = Target(
     project="XTuner V1 (main, 2026)",
     about="JSON lines of token ids, and a preset of packs",
     packing="ours",
-    lost=(CAUSAL_ONLY, "rows come in one order in every epoch; write another order.npy to change it"),
+    lost=(
+        CAUSAL_ONLY,
+        "rows come in one order in every epoch; write another order.npy, which may repeat rows, to change it",
+        "rows at the end of that order which fill no global batch are trained in no epoch",
+    ),
     write=write,
     how_to_load=how_to_load,
+    leaves=("__pycache__",),
 )

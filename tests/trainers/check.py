@@ -1,9 +1,9 @@
 """Exports, read by the trainers themselves: `python tests/trainers/check.py [TARGET...]`.
 
-For each target: a virtual environment with the project from the package index, two datasets exported, and a script that
-runs in that environment, reads them with the project's own classes, and compares every token, label, position and document
-boundary. Needs the network and some gigabytes; kept out of the test suite for that. Environments stay in --environments and
-are used again.
+For each target: a virtual environment with the project from the package index, three datasets exported (one to a path
+with spaces), and a script that runs in that environment, reads them with the project's own classes, and compares every
+token, label, position and document boundary. Needs the network and some gigabytes; kept out of the test suite for that.
+Environments stay in --environments and are used again.
 
 xtuner is missing: its releases do not have the reader. Its layout is tested in tests/test_export.py.
 """
@@ -91,13 +91,19 @@ def python_of(target: str, folder: Path) -> Path:
 
 
 def datasets(folder: Path) -> list[Path]:
-    """One written by hand with every odd thing in it, and one converted from the sample data."""
-    by_hand = Builder(folder / "by-hand").write().directory
+    """One written by hand with every odd thing in it, and two converted from the sample data."""
+    made = [Builder(folder / "by-hand").write().directory]
     sample = REPOSITORY / "sample_data"
-    convert(
-        [str(sample / "chat.jsonl")], str(folder / "converted"), tokenizer=str(sample / "tokenizer"), max_length=512
-    )
-    return [by_hand, folder / "converted"]
+    for name, packing in (("converted", "bfd"), ("one per row", "none")):
+        made.append(folder / name)
+        convert(
+            [str(sample / "chat.jsonl")],
+            str(made[-1]),
+            tokenizer=str(sample / "tokenizer"),
+            max_length=512,
+            packing=packing,
+        )
+    return made
 
 
 def expectation(directory: Path, how_to_load: str) -> str:
