@@ -15,7 +15,7 @@ A batch holds whole rows; with more than one row it is padded, and padding carri
 
 import tempfile
 
-from tiny_model import load_model, options
+from tiny_model import load_model, losses_of, options, short_run
 from transformers import Trainer, TrainingArguments
 
 from ismpack.torch import PackDataset, install_ism
@@ -31,22 +31,13 @@ def main(arguments: list[str] | None = None) -> list[float]:
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
-                output_dir=folder,
-                max_steps=given.steps,
-                per_device_train_batch_size=given.batch_size,
-                learning_rate=given.learning_rate,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
+                **short_run(given, folder),
             ),
             train_dataset=dataset,
             data_collator=collator,
         )
         trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps")
-    return losses
+    return losses_of(trainer)
 
 
 if __name__ == "__main__":

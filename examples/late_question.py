@@ -15,7 +15,8 @@ What came out (PyTorch 2.13, one thread, seeds 0 to 4), after 960 steps: ISM 0.8
 (0.56 .. 0.99); ISM was ahead with three seeds, behind with one, level with one. After 480 steps there was no difference
 (0.47 and 0.48). Seeds differ more than kinds do, so this toy proves no advantage of either. It was picked from several:
 the k-th smallest number, two numbers with a given sum, and chains of three facts showed no difference, and in copying a
-list without the letters named at its end causal attention learned faster.
+list without the letters named at its end causal attention learned faster. With one seed each, ISM was ahead in counting
+rises in such a list (0.54 and 0.47), and causal attention in finding its widest one (0.56 and 0.70).
 """
 
 import argparse

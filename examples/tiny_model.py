@@ -1,4 +1,4 @@
-"""A random Llama of two layers, so that every example runs on a CPU in seconds. `--model NAME` takes a real one."""
+"""What the examples share: a random Llama of two layers, so that they run on a CPU in seconds, and short runs of it."""
 
 import argparse
 
@@ -10,6 +10,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    Trainer,
 )
 
 from ismpack.manifest import Manifest
@@ -52,3 +53,25 @@ def load_tokenizer(name: str | None, directory: str, manifest: Manifest) -> PreT
     # A dataset keeps no names of special tokens; trainers want one to pad with.
     tokenizer.pad_token = tokenizer.eos_token = tokenizer.convert_ids_to_tokens(manifest.stop_ids[0])
     return tokenizer
+
+
+def short_run(given: argparse.Namespace, folder: str) -> dict[str, object]:
+    """Settings of a trainer that shows the loss of every step and keeps nothing."""
+    return {
+        "output_dir": folder,
+        "max_steps": given.steps,
+        "per_device_train_batch_size": given.batch_size,
+        "learning_rate": given.learning_rate,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+    }
+
+
+def losses_of(trainer: Trainer) -> list[float]:
+    """The loss of every step; prints the first and the last."""
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps")
+    return losses

@@ -18,7 +18,7 @@ import tempfile
 
 import torch
 from datasets import load_from_disk
-from tiny_model import load_model, load_tokenizer, options
+from tiny_model import load_model, load_tokenizer, losses_of, options, short_run
 from trl import SFTConfig, SFTTrainer
 
 import ismpack
@@ -35,16 +35,8 @@ def main(arguments: list[str] | None = None) -> list[float]:
         trainer = SFTTrainer(
             model=load_model(given.model, vocabulary=manifest.largest_id + 1),
             args=SFTConfig(
-                output_dir=folder,
-                max_steps=given.steps,
-                per_device_train_batch_size=given.batch_size,
-                learning_rate=given.learning_rate,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
+                **short_run(given, folder),
                 bf16=torch.cuda.is_available(),
-                use_cpu=not torch.cuda.is_available(),
                 padding_free=True,
                 max_length=None,
             ),
@@ -52,9 +44,7 @@ def main(arguments: list[str] | None = None) -> list[float]:
             processing_class=load_tokenizer(given.model, given.directory, manifest),
         )
         trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps")
-    return losses
+    return losses_of(trainer)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,8 @@ class IsmpackError(Exception):
         self.code = code
         self.location = location
         self.hint = _shortened(hint) if hint else None
+        if self.hint:
+            self.add_note(f"hint: {self.hint}")  # a traceback, as in a training script, shows it
 
     def __str__(self) -> str:
         where = f" ({self.location})" if self.location else ""

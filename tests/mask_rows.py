@@ -16,6 +16,22 @@ Row: TypeAlias = tuple[list[int], list[int], list[int]]
 EXAMPLES = int(os.environ.get("ISMPACK_MASK_ROWS", "60"))
 """Random rows for each kind and form; `ISMPACK_MASK_ROWS=1000 pytest tests/test_masks.py tests/test_kernels.py`."""
 
+Documents: TypeAlias = list[list[tuple[int, int]]]
+"""Per document, per turn: tokens of the query and of the answer."""
+
+
+def columns(documents: Documents) -> Row:
+    """The row of these documents: user text and answers."""
+    types: list[int] = []
+    turns: list[int] = []
+    turn = 0
+    for document in documents:
+        for query, answer in document:
+            types += [1] * query + [2] * answer
+            turns += [turn] * (query + answer)
+            turn += 1
+    return types, turns, [sum(map(sum, document)) for document in documents]
+
 
 @st.composite
 def rows(draw: st.DrawFn) -> Row:

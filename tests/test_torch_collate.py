@@ -405,3 +405,10 @@ def test_whole_numbers_of_numpy_are_options() -> None:
     collator = Collator(pad_to=np.int64(16), pad_id=np.int32(3))  # type: ignore[arg-type]
     assert collator == Collator(pad_to=16, pad_id=3)
     assert (type(collator.pad_to), type(collator.pad_id)) == (int, int)
+
+
+def test_a_traceback_shows_what_to_do() -> None:
+    """A training script has no command line that would print the hint."""
+    error = refused(Collator(pad_to=3), two_documents())
+    assert error.__notes__ == [f"hint: {error.hint}"]
+    assert error.__notes__[0].startswith("hint: Set pad_to to 10 or more")

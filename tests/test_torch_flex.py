@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_rows import Documents, columns
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
@@ -25,20 +26,6 @@ TABLES = (
     "full_q_num_blocks",
     "full_q_indices",
 )
-Documents = list[list[tuple[int, int]]]
-"""Per document, per turn: tokens of the query and of the answer."""
-
-
-def columns(documents: Documents) -> tuple[list[int], list[int], list[int]]:
-    types: list[int] = []
-    turns: list[int] = []
-    turn = 0
-    for document in documents:
-        for query, answer in document:
-            types += [1] * query + [2] * answer
-            turns += [turn] * (query + answer)
-            turn += 1
-    return types, turns, [sum(map(sum, document)) for document in documents]
 
 
 def batch(rows: list[Documents], kind: masks.MaskKind = "ism") -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
+from mask_rows import Documents, columns
 from tiny_models import CASES, MODELS, VOCABULARY, build, tiny_model
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel
@@ -22,26 +23,11 @@ from ismpack.torch.dense import dense_mask
 from ismpack.torch.flex import block_mask
 from ismpack.torch.hook import install_ism
 
-Documents = list[list[tuple[int, int]]]
-"""Per document, per turn: tokens of the query and of the answer."""
-
 CLOSE = 1e-5
 TOKENS = torch.randint(3, VOCABULARY, (1, 64), generator=torch.Generator().manual_seed(7))
 PACK: Documents = [[(6, 5), (0, 3), (7, 4)], [(5, 6), (6, 5)], [(1, 2)]]
 
 torch.set_num_threads(1)
-
-
-def columns(documents: Documents) -> tuple[list[int], list[int], list[int]]:
-    types: list[int] = []
-    turns: list[int] = []
-    turn = 0
-    for document in documents:
-        for query, answer in document:
-            types += [1] * query + [2] * answer
-            turns += [turn] * (query + answer)
-            turn += 1
-    return types, turns, [sum(map(sum, document)) for document in documents]
 
 
 def intervals(documents: Documents, kind: masks.MaskKind = "ism", pad_to: int = 0) -> dict[str, Tensor]:
